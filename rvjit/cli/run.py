@@ -1,0 +1,229 @@
+"""`rvjit run`: run a program, then say how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import REMAINDER, Namespace
+from contextlib import ExitStack, closing
+from typing import TextIO
+
+from rvjit import VM, Profile, RunResult, Stop, engines
+from rvjit.cli import COMMANDS, arguments, output, programs, report, status
+from rvjit.cli import progress as progress_display
+from rvjit.cli.guest_output import GuestOutput
+from rvjit.cli.progress import Progress
+from rvjit.cli.report import Run
+from rvjit.vm.profile import NAMES, SYSCALLS
+from rvjit.vm.vm import DEFAULT_ENGINE
+
+_STDIN = 0
+
+
+def make_parser() -> arguments.Parser:
+    """Make the command's parser."""
+    parser = arguments.Parser("run", COMMANDS["run"], epilog=status.table())
+    parser.usage = "rvjit run [OPTION]... PROG [ARG]..."
+    parser.add_argument(
+        "command",
+        nargs=REMAINDER,
+        metavar="PROG [ARG]...",
+        help="static RV64 ELF file or example:NAME, and its arguments, whatever they look like",
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--cycles", type=arguments.natural, metavar="N", help="stop before cycle N is passed"
+    )
+    limits.add_argument(
+        "--timeout", type=arguments.seconds, metavar="S", help="stop after S seconds of wall time"
+    )
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--profile", choices=NAMES, default="linux", help="rules of the machine (default linux)"
+    )
+    machine.add_argument("--isa", metavar="NAME", help="extensions, such as imcba or imac_zba")
+    machine.add_argument(
+        "--vm-version",
+        type=arguments.integer,
+        default=2,
+        metavar="N",
+        help="CKB-VM's version, 1 or 2 (default 2)",
+    )
+    machine.add_argument("--syscalls", choices=SYSCALLS, help="system calls (default by profile)")
+    machine.add_argument(
+        "--memory", type=arguments.size, metavar="SIZE", help="4M, 64MiB, 1G, 0x400000 or bytes"
+    )
+    machine.add_argument(
+        "--strict-loads", action="store_true", help="loads from unmapped pages are faults"
+    )
+    machine.add_argument(
+        "--engine",
+        choices=engines.NAMES,
+        default=DEFAULT_ENGINE,
+        help=f"how to run it; the results are the same (default {DEFAULT_ENGINE})",
+    )
+    world = parser.add_argument_group("what the guest sees")
+    world.add_argument(
+        "--env",
+        type=arguments.variable,
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="set an environment variable (there are none by default)",
+    )
+    world.add_argument(
+        "--dir",
+        type=arguments.directory,
+        action="append",
+        default=[],
+        dest="directories",
+        metavar="HOST:GUEST[:ro|rw]",
+        help="let the guest open files of a directory (read-only by default)",
+    )
+    world.add_argument(
+        "--seed",
+        type=arguments.integer,
+        default=0,
+        metavar="N",
+        help="start of its random numbers (default 0)",
+    )
+    world.add_argument("--real-time", action="store_true", help="show it the host's clock")
+    world.add_argument("--tty", action="store_true", help="its streams look like terminals")
+    reports = parser.add_argument_group("reports")
+    reports.add_argument(
+        "--stats", action="store_true", help="print cycles, time, speed and engine statistics"
+    )
+    reports.add_argument("--json", metavar="FILE", help="write a report; - is standard output")
+    reports.add_argument(
+        "--digest",
+        action="store_true",
+        help="SHA-256 of registers, memory and stdout, in the report or on stderr",
+    )
+    reports.add_argument("--progress", action="store_true", help="show how far the run is")
+    reports.add_argument("--quiet", action="store_true", help="no summary on a terminal")
+    return parser
+
+
+def main(args: Namespace) -> int:
+    """Run the program and return its exit code, or ours."""
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        message = "PROG is missing (see rvjit run --help)"
+        raise status.CommandError(message, status.Status.USAGE)
+    stdout = GuestOutput(sys.stdout, digest=args.digest)
+    stderr = GuestOutput(sys.stderr)
+    vm = _load(args, command, stdout, stderr)
+    with ExitStack() as stack:
+        stack.enter_context(closing(vm))
+        target = _open_report(args.json, stack)
+        for stream in (stdout, stderr):
+            stream.pending = vm.machine.pending
+            stream.close = vm.pause
+        shown = progress_display.make((stdout, stderr)) if args.progress else None
+        result, seconds = _run(vm, args.cycles, args.timeout, shown)
+        run = Run(command[0], vm, result, seconds, stdout)
+        for name, stream in (("stdout", stdout), ("stderr", stderr)):
+            if dropped := stream.finish():
+                output.say(f"{dropped} bytes of the guest's {name} had no reader and are lost")
+        _report(args, run, target)
+    return status.of_result(result)
+
+
+def _load(args: Namespace, command: list[str], stdout: GuestOutput, stderr: GuestOutput) -> VM:
+    program, *guest_arguments = command
+    profile = Profile(
+        args.profile,
+        isa=args.isa,
+        vm_version=args.vm_version,
+        syscalls=args.syscalls,
+        memory_size=args.memory,
+        strict_loads=args.strict_loads,
+    )
+    with programs.named(program):
+        return VM.from_elf(
+            programs.locate(program),
+            name=program,
+            args=guest_arguments,
+            env=dict(args.env),
+            profile=profile,
+            engine=args.engine,
+            stdin=_stdin(),
+            stdout=stdout,
+            stderr=stderr,
+            directories=args.directories,
+            seed=args.seed,
+            real_time=args.real_time,
+            tty=args.tty,
+        )
+
+
+def _stdin() -> int | None:
+    """Return our standard input, None where we were started without one."""
+    try:
+        os.fstat(_STDIN)
+    except OSError:
+        return None
+    return _STDIN
+
+
+def _open_report(path: str | None, stack: ExitStack) -> TextIO | None:
+    """Open the JSON report before the run, so that no run is lost for a mistyped path."""
+    if path is None:
+        return None
+    if path == "-":
+        return sys.stdout
+    try:
+        return stack.enter_context(open(path, "w", encoding="utf-8"))
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise status.CommandError(message, status.Status.HOST) from error
+
+
+def _run(
+    vm: VM, cycle_limit: int | None, timeout: float | None, shown: Progress | None
+) -> tuple[RunResult, float]:
+    """Run to the end and return how it ended and the seconds it took."""
+    started = time.perf_counter()
+    try:
+        if shown is None:
+            result = vm.run(cycle_limit=cycle_limit, timeout=timeout)
+        else:
+            result = _run_in_slices(vm, cycle_limit, timeout, shown)
+    except KeyboardInterrupt:  # the guest stands, exactly
+        result = RunResult(Stop.INTERRUPT, vm.cycles, vm.pc)
+    seconds = time.perf_counter() - started
+    if shown is not None:
+        shown.hide()
+    return result, seconds
+
+
+def _run_in_slices(
+    vm: VM, cycle_limit: int | None, timeout: float | None, shown: Progress
+) -> RunResult:
+    """Run in slices of wall time: running code keeps its counter where nobody sees it.
+
+    That changes no result, as a stop for time is exact and can be gone on from.
+    """
+    started = time.perf_counter()
+    while True:
+        used = time.perf_counter() - started
+        left = shown.interval if timeout is None else timeout - used
+        result = vm.run(cycle_limit=cycle_limit, timeout=max(min(shown.interval, left), 0))
+        used = time.perf_counter() - started
+        if result.stop is not Stop.TIMEOUT or (timeout is not None and used >= timeout):
+            return result
+        speed = report.speed(vm, result.cycles, used)
+        shown.show(progress_display.describe(result.cycles, used, speed, cycle_limit))
+
+
+def _report(args: Namespace, run: Run, target: TextIO | None) -> None:
+    report.say_how_it_ended(run, cycle_limit=args.cycles, timeout=args.timeout)
+    if args.stats or (output.is_terminal(sys.stderr) and not args.quiet):
+        report.say_summary(run)
+    if args.stats:
+        report.say_statistics(run)
+    if target is not None:
+        output.write_json(target, report.as_dict(run, with_digest=args.digest))
+    elif args.digest:
+        report.say_digests(report.digests(run))

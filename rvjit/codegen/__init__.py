@@ -1,0 +1,1 @@
+"""From effects to machine code: the only package that imports llvmlite."""

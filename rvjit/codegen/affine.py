@@ -1,0 +1,121 @@
+"""Affine: what a block's registers hold, as sums of multiples of what they held at its start.
+
+All of it is arithmetic modulo 2**64, as the guest's own is, so nothing is lost by overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rvjit.bits import MASK64, to_signed
+from rvjit.codegen.blocks import Block
+from rvjit.isa import Insn
+from rvjit.isa.expr import Op, Val
+
+# Sums of more terms than this are taken for something new: no address is made of so many.
+MAX_TERMS = 3
+
+# From this number on a term is not a register, but something that the block computed otherwise.
+FRESH = 32
+
+Terms = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """*const* plus, for each of *terms*, a register's value at the block's start times a factor."""
+
+    terms: Terms
+    const: int = 0
+
+    def plus(self, other: Affine, factor: int = 1) -> Affine:
+        """Return the sum with *factor* times *other*."""
+        factors = dict(self.terms)
+        for register, coefficient in other.terms:
+            factors[register] = factors.get(register, 0) + coefficient * factor & MASK64
+        terms = tuple(sorted((number, value) for number, value in factors.items() if value))
+        return Affine(terms, to_signed(self.const + other.const * factor, 64))
+
+    def moved(self, distance: int) -> Affine:
+        """Return the sum with a constant."""
+        return Affine(self.terms, to_signed(self.const + distance, 64))
+
+
+ZERO = Affine(())
+
+
+def registers_at(block: Block) -> list[dict[int, Affine]]:
+    """What each register holds before each instruction of *block*, and behind the last."""
+    now = {number: Affine(((number, 1),)) for number in range(1, 32)}
+    now[0] = ZERO
+    fresh = FRESH
+    found = []
+    for insn, pc in zip(block.insns, block.pcs, strict=True):
+        found.append(now)
+        if not insn.rd:
+            continue
+        value = _result(insn, pc, now)
+        if value is None or len(value.terms) > MAX_TERMS:
+            value = Affine(((fresh, 1),))
+            fresh += 1
+        now = {**now, insn.rd: value}
+    found.append(now)
+    return found
+
+
+def changes(block: Block) -> dict[int, Affine]:
+    """What a turn of *block* adds to each register, where that is the same in every turn.
+
+    The terms of such a change are registers that a turn leaves alone.
+    """
+    end = registers_at(block)[-1]
+    added = {number: end[number].plus(Affine(((number, 1),)), -1) for number in range(1, 32)}
+    still = {number for number, change in added.items() if change == ZERO}
+    return {
+        number: change
+        for number, change in added.items()
+        if all(register in still for register, _ in change.terms)
+    }
+
+
+def _result(insn: Insn, pc: int, now: dict[int, Affine]) -> Affine | None:
+    rd = insn.spec.effects.rd
+    if rd is None:
+        return None
+
+    def read(value: Val) -> Affine | None:
+        match value.op:
+            case Op.CONST:
+                return Affine((), to_signed(value.payload, 64))
+            case Op.IMM:
+                return Affine((), insn.imm)
+            case Op.PC:
+                return Affine((), pc)
+            case Op.NEXT_PC:
+                return Affine((), pc + insn.length)
+            case Op.RS1:
+                return now[insn.rs1]
+            case Op.RS2:
+                return now[insn.rs2]
+            case Op.ADD:
+                return _combine(read, value, 1)
+            case Op.SUB:
+                return _combine(read, value, -1)
+            case Op.SHL:
+                amount = read(value.args[1])
+                whole = read(value.args[0])
+                if amount is None or amount.terms or whole is None:
+                    return None
+                return ZERO.plus(whole, 1 << (amount.const & 63))
+            case _:
+                return None
+
+    return read(rd) if rd.width == 64 else None
+
+
+def _combine(read: Callable[[Val], Affine | None], value: Val, sign: int) -> Affine | None:
+    first, second = (read(arg) for arg in value.args)
+    if first is None or second is None:
+        return None
+    return first.plus(second, sign)

@@ -1,0 +1,330 @@
+"""Basic blocks and regions of guest code: what is translated together.
+
+A region is a guest function as seen from one entry: direct branches and fall-through are followed,
+calls return into the region, and small leaf callees are taken in as if they stood there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from rvjit.bits import MASK64
+from rvjit.errors import GuestFault
+from rvjit.isa import Insn, PriceModel
+from rvjit.isa.expr import Op, Val
+from rvjit.isa.spec import System
+from rvjit.machine.fetch import fetch
+from rvjit.machine.machine import Machine
+from rvjit.machine.pages import pages_touched
+
+# Bounds of one region: compile time grows faster than linearly beyond a few hundred instructions.
+MAX_INSNS = 250
+MAX_BLOCKS = 100
+MAX_BLOCK_INSNS = 100
+
+# A callee is taken in if it makes no calls and is at most this long.
+MAX_INLINE_INSNS = 24
+MAX_INLINE_DEPTH = 1
+
+# The link registers of the calling convention; a call through another is taken for a jump.
+LINKS = (1, 5)
+
+# Where a block stands: its pc, and the return addresses of the calls it was taken in through.
+Key = tuple[tuple[int, ...], int]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Instructions that run one after the other; only the last may go elsewhere.
+
+    *pcs* are their addresses; *next_pc* is where control goes without a jump.
+    """
+
+    pc: int
+    insns: tuple[Insn, ...]
+    pcs: tuple[int, ...]
+    next_pc: int
+
+    @property
+    def last(self) -> Insn:
+        """The instruction that ends the block."""
+        return self.insns[-1]
+
+    @cached_property
+    def target(self) -> int | None:
+        """Where the last instruction jumps to, if that is known now.
+
+        That it is for a jump through a register, too, where the block computed the register from
+        constants only (auipc and jalr: how compilers call what may be far away).
+        """
+        last = self.last
+        jump = last.spec.effects.jump
+        if jump is None:
+            return None
+        if _adds_to(jump.target, Op.PC):
+            return self.pcs[-1] + last.imm & MASK64
+        known: dict[int, int] = {0: 0}
+        for insn, pc in zip(self.insns[:-1], self.pcs, strict=False):
+            value = _constant(insn, pc, known)
+            if insn.rd:
+                known.pop(insn.rd, None)
+                if value is not None:
+                    known[insn.rd] = value
+        base = known.get(last.rs1)
+        return None if base is None else base + last.imm & MASK64 & ~1
+
+    def price(self, prices: PriceModel) -> int:
+        """Cycles of the whole block."""
+        return sum(prices[insn.spec.cost] for insn in self.insns)
+
+
+def _adds_to(value: Val, op: Op) -> bool:
+    """Whether *value* is the leaf *op* plus the immediate."""
+    return value.op is Op.ADD and value.args[0].op is op and value.args[1].op is Op.IMM
+
+
+def _constant(insn: Insn, pc: int, known: dict[int, int]) -> int | None:
+    """What *insn* writes to rd, if that follows from the *known* registers."""
+    rd = insn.spec.effects.rd
+    if rd is None:
+        return None
+    if rd.op is Op.IMM:
+        return insn.imm & MASK64
+    if _adds_to(rd, Op.PC):
+        return pc + insn.imm & MASK64
+    if _adds_to(rd, Op.RS1) and insn.rs1 in known:
+        return known[insn.rs1] + insn.imm & MASK64
+    return None
+
+
+@dataclass
+class Node:
+    """A block in its place, and where control can go from it inside the region.
+
+    Of the edges, None means outside. *taken* is the jump's (a callee taken in, or the return from
+    one, counts as a jump), *fallen* the next instruction's, *resumed* where a call returns to.
+    """
+
+    key: Key
+    block: Block
+    taken: Key | None = None
+    fallen: Key | None = None
+    resumed: Key | None = None
+    calls: bool = False  # ends with a call that is not taken in
+    checkpoint: bool = False
+    bound: int = 0  # at a checkpoint: price of the dearest path to the next one
+
+    @property
+    def label(self) -> str:
+        """Name of the block in IR."""
+        context, pc = self.key
+        return "_".join([f"b{pc:x}", *(f"{address:x}" for address in context)])
+
+    @property
+    def loops(self) -> bool:
+        """Whether the block branches back to its own start."""
+        return self.key in (self.taken, self.fallen) and not self.calls
+
+    @property
+    def successors(self) -> list[Key]:
+        """Edges inside the region, the return of a call included."""
+        return [key for key in (self.taken, self.fallen, self.resumed) if key is not None]
+
+
+@dataclass(frozen=True)
+class RegionSource:
+    """The guest code of one region: its entry pc and its nodes, the entry's first."""
+
+    pc: int
+    nodes: dict[Key, Node]
+    pages: frozenset[int]
+    pcs: frozenset[int] = field(repr=False)
+
+    @property
+    def insn_count(self) -> int:
+        """Guest instructions in all blocks, those taken in twice counted twice."""
+        return sum(len(node.block.insns) for node in self.nodes.values())
+
+
+def find_region(machine: Machine, pc: int, barriers: AbstractSet[int]) -> RegionSource | None:
+    """Collect the region that is entered at *pc*.
+
+    Addresses in *barriers* (breakpoints) are never part of a region. None where not even the first
+    instruction can be translated: it cannot be fetched, or is left to the exact engine.
+    """
+    finder = _Finder(machine, barriers)
+    nodes = finder.collect(pc)
+    if not nodes:
+        return None
+    _place_checkpoints(nodes, machine.rules.prices)
+    base = machine.memory.base
+    blocks = [node.block for node in nodes.values()]
+    pages = {
+        page
+        for block in blocks
+        for page in pages_touched(block.pc - base, block.next_pc - block.pc)
+    }
+    pcs = frozenset(insn_pc for block in blocks for insn_pc in block.pcs)
+    return RegionSource(pc, nodes, frozenset(pages), pcs)
+
+
+class _Finder:
+    """Finds blocks, each pc once."""
+
+    def __init__(self, machine: Machine, barriers: AbstractSet[int]) -> None:
+        self._machine = machine
+        self._barriers = barriers
+        self._blocks: dict[int, Block | None] = {}
+
+    def collect(self, pc: int) -> dict[Key, Node]:
+        """Nodes reached from *pc* within the bounds of a region, breadth first."""
+        nodes: dict[Key, Node] = {}
+        start: Key = ((), pc)
+        queue = deque([start])
+        count = 0
+        while queue and len(nodes) < MAX_BLOCKS and count < MAX_INSNS:
+            key = queue.popleft()
+            if key in nodes:
+                continue
+            block = self._block(key[1])
+            if block is None:
+                continue
+            node = self._node(key, block)
+            nodes[key] = node
+            count += len(block.insns)
+            queue.extend(node.successors)
+        for node in nodes.values():
+            node.taken, node.fallen, node.resumed = (
+                key if key in nodes else None for key in (node.taken, node.fallen, node.resumed)
+            )
+        return nodes
+
+    def _node(self, key: Key, block: Block) -> Node:
+        context, _ = key
+        node = Node(key, block)
+        last = block.last
+        effects = last.spec.effects
+        following: Key = (context, block.next_pc)
+        if effects.jump is None:
+            if effects.system is not System.ECALL:
+                node.fallen = following
+            return node
+        target = block.target
+        if effects.jump.condition is not None:
+            node.taken = None if target is None else (context, target)
+            node.fallen = following
+        elif last.rd:
+            if target is not None and self._is_leaf(target, context, last.rd):
+                node.taken = ((*context, block.next_pc), target)
+            else:
+                node.calls = True
+                node.resumed = following
+        elif target is not None:
+            node.taken = (context, target)
+        elif context and last.rs1 in LINKS and not last.imm:
+            node.taken = (context[:-1], context[-1])
+        return node
+
+    def _is_leaf(self, pc: int, context: tuple[int, ...], link: int) -> bool:
+        """Whether the function at *pc* is short and comes back through *link* without calling."""
+        if len(context) >= MAX_INLINE_DEPTH or link not in LINKS:
+            return False
+        seen: set[int] = set()
+        queue = [pc]
+        count = 0
+        while queue:
+            at = queue.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            block = self._block(at)
+            if block is None:
+                return False
+            count += len(block.insns)
+            if count > MAX_INLINE_INSNS:
+                return False
+            effects = block.last.spec.effects
+            if effects.system is System.ECALL:
+                return False
+            if effects.jump is None:
+                queue.append(block.next_pc)
+            elif effects.jump.condition is not None:
+                assert block.target is not None
+                queue += [block.next_pc, block.target]
+            elif block.last.rd:
+                return False
+            elif block.target is not None:
+                queue.append(block.target)
+            elif block.last.rs1 != link or block.last.imm:
+                return False
+        return True
+
+    def _block(self, pc: int) -> Block | None:
+        if pc not in self._blocks:
+            self._blocks[pc] = None if pc in self._barriers else self._find_block(pc)
+        return self._blocks[pc]
+
+    def _find_block(self, start: int) -> Block | None:
+        machine = self._machine
+        rules = machine.rules
+        insns: list[Insn] = []
+        pcs: list[int] = []
+        pc = start
+        while len(insns) < MAX_BLOCK_INSNS:
+            try:
+                insn = fetch(machine.memory, rules.isa, pc)
+            except GuestFault:
+                break
+            system = insn.spec.effects.system
+            if system is System.EBREAK and rules.ebreak_stops:
+                break  # the exact engine makes it a fault
+            insns.append(insn)
+            pcs.append(pc)
+            pc += insn.length
+            jump = insn.spec.effects.jump
+            if jump is not None or system is System.ECALL or pc in self._barriers:
+                break
+        return Block(start, tuple(insns), tuple(pcs), pc) if insns else None
+
+
+def _place_checkpoints(nodes: dict[Key, Node], prices: PriceModel) -> None:
+    """Mark the entry, targets of retreating edges of a depth-first walk, and returns of calls.
+
+    Every cycle of the graph contains such a target, so paths between checkpoints are finite, and
+    `Node.bound` is the price of the dearest.
+    """
+    entry = next(iter(nodes))
+    nodes[entry].checkpoint = True
+    done: set[Key] = set()
+    open_: set[Key] = set()
+    order: list[Key] = []  # every node after all it leads to, but for retreating edges
+    stack: list[tuple[Key, int]] = [(entry, 0)]
+    while stack:
+        key, index = stack.pop()
+        if index == 0:
+            open_.add(key)
+        successors = nodes[key].successors
+        if index < len(successors):
+            stack.append((key, index + 1))
+            follower = successors[index]
+            if follower in open_:
+                nodes[follower].checkpoint = True
+            elif follower not in done:
+                stack.append((follower, 0))
+        else:
+            open_.discard(key)
+            done.add(key)
+            order.append(key)
+    for node in nodes.values():
+        if node.resumed is not None:
+            nodes[node.resumed].checkpoint = True
+    dearest: dict[Key, int] = {}
+    for key in order:
+        node = nodes[key]
+        onward = [
+            dearest[follower] for follower in node.successors if not nodes[follower].checkpoint
+        ]
+        dearest[key] = node.bound = node.block.price(prices) + max(onward, default=0)

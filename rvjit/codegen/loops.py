@@ -1,0 +1,113 @@
+"""Blocks that loop on themselves: what can be checked once for many turns.
+
+Addresses that move by the same distance in every turn are known for any number of turns before. So
+the number of turns that are certain to stay inside the memory window and under the cycle limit is
+computed at the entry, and a copy of the block runs that many without looking again.
+"""
+
+from __future__ import annotations
+
+from rvjit.codegen import abi
+from rvjit.codegen.affine import ZERO, Affine
+from rvjit.codegen.blocks import Node
+from rvjit.codegen.groups import BlockPlan, Plan, Range
+from rvjit.codegen.text import FunctionText, signed
+from rvjit.machine.rules import Rules
+
+# Turns after which a quick copy looks at the limit word again: a pause waits for no more.
+MAX_TURNS = 1 << 14
+
+# Below so many turns the preparation is not worth its cost.
+MIN_TURNS = 4
+
+
+class LoopEntry:
+    """Writes the preparation of quick copies."""
+
+    def __init__(self, text: FunctionText, rules: Rules, base: int, size: int) -> None:
+        self._text = text
+        self._rules = rules
+        self._base = base
+        self._size = size
+
+    def prepare(self, node: Node, plan: BlockPlan, plain: str) -> tuple[frozenset[int], str]:
+        """Count the turns; go to the block *plain* where they are too few.
+
+        Returns the numbers of the instructions whose checks hold for all these turns, and the name
+        of the cycle count up to which a further turn may start.
+        """
+        text = self._text
+        price = node.block.price(self._rules.prices)
+        proven: set[int] = set()
+        turns = str(MAX_TURNS)
+        for index, access in plan.plans.items():
+            change = _change(access, plan)
+            if access.check is not None and change is not None:
+                proven.add(index)
+                turns = self._least(turns, self._turns(access, access.check, change))
+        cycles = text.value("load i64, ptr %cy")
+        limit = text.value("load atomic i64, ptr %limit monotonic, align 8")
+        room = text.value(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {node.bound})")
+        more = text.value(f"add i64 {turns}, -1")
+        far = text.value(f"mul i64 {more}, {price}")
+        last = text.value(f"add i64 {cycles}, {far}")
+        last = self._least(last, room)
+        few = text.value(f"icmp ult i64 {turns}, {MIN_TURNS}")
+        soon = text.value(f"icmp ugt i64 {cycles}, {last}")
+        bad = text.value(f"or i1 {few}, {soon}")
+        # A limit smaller than the bound leaves no room at all, not even at count 0.
+        short = text.value(f"icmp ult i64 {limit}, {node.bound}")
+        bad = text.value(f"or i1 {bad}, {short}")
+        go_on = text.new_label()
+        text.emit(f"br i1 {bad}, label %{plain}, label %{go_on}, {abi.UNLIKELY}")
+        text.start(go_on)
+        return frozenset(proven), last
+
+    def _turns(self, access: Plan, check: Range, change: Affine) -> str:
+        """How many turns the checked range of *access* stays inside the window; 0 for none."""
+        text = self._text
+        offset = self._sum(access.address.moved(check.low - self._base))
+        last = self._size - (check.high - check.low)
+        outside = text.value(f"icmp ugt i64 {offset}, {last}")
+        if change == ZERO:
+            count = str(MAX_TURNS)
+        elif not change.terms:
+            room = text.value(f"sub i64 {last}, {offset}") if change.const > 0 else offset
+            count = text.value(f"udiv i64 {room}, {abs(change.const)}")
+            count = text.value(f"add i64 {count}, 1")
+        else:
+            # A distance that is known only now; only forward ones are worth the division.
+            distance = self._sum(change)
+            less = text.value(f"add i64 {distance}, -1")
+            unfit = text.value(f"icmp uge i64 {less}, {self._size}")
+            outside = text.value(f"or i1 {outside}, {unfit}")
+            safe = text.value(f"select i1 {unfit}, i64 1, i64 {distance}")
+            room = text.value(f"sub i64 {last}, {offset}")
+            count = text.value(f"udiv i64 {room}, {safe}")
+            count = text.value(f"add i64 {count}, 1")
+        return text.value(f"select i1 {outside}, i64 0, i64 {count}")
+
+    def _sum(self, value: Affine) -> str:
+        """Compute *value* from the registers as they are here, the block's start."""
+        text = self._text
+        total = str(value.const)
+        for register, factor in value.terms:
+            name = text.value(f"load i64, ptr %x{register}")
+            if factor != 1:
+                name = text.value(f"mul i64 {name}, {signed(factor)}")
+            total = text.value(f"add i64 {total}, {name}")
+        return total
+
+    def _least(self, first: str, second: str) -> str:
+        return self._text.value(f"call i64 @llvm.umin.i64(i64 {first}, i64 {second})")
+
+
+def _change(access: Plan, plan: BlockPlan) -> Affine | None:
+    """What a turn adds to the address of *access*, if that is the same in every turn."""
+    total = ZERO
+    for register, factor in access.address.terms:
+        change = plan.changes.get(register)
+        if change is None:
+            return None
+        total = total.plus(change, factor)
+    return total

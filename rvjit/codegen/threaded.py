@@ -1,0 +1,156 @@
+"""The native code of the threaded engine: handlers, decoder and entries for one set of rules."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rvjit.codegen import abi as region_abi
+from rvjit.codegen import threaded_abi as abi
+from rvjit.codegen.lower import DECLARATIONS
+from rvjit.codegen.objects import Blob
+from rvjit.codegen.threaded_decoder import DECODE_IR, Choice, DecoderEmitter, Kind, fuse_text
+from rvjit.codegen.threaded_handlers import Form, HandlerEmitter, Watch, is_direct, store_cold
+from rvjit.codegen.threaded_pairs import pairs
+from rvjit.isa.spec import Effects, Expansion, InsnSpec, System
+from rvjit.machine.rules import Rules
+
+if TYPE_CHECKING:
+    from rvjit.codegen.llvm import Compiler
+
+
+@dataclass
+class ThreadedPlan:
+    """Which handlers there are, and what instructions get which."""
+
+    symbols: list[str]  # by number
+    singles: dict[int, Form]  # handlers of one instruction
+    choices: dict[tuple[InsnSpec, int], Choice]
+    doubles: dict[Double, int]  # handlers of two
+
+
+@dataclass(frozen=True)
+class Double:
+    """A handler of two instructions: the numbers of their own, and what goes between them.
+
+    *forwards* has bit 0 where rs1 of the second is the result of the first, bit 1 for rs2.
+    """
+
+    first: int
+    second: int
+    forwards: int
+
+
+def compile_threaded(rules: Rules, compiler: Compiler, *, counts: bool) -> Blob:
+    """Compile everything for *rules*; the table of handlers is behind the code.
+
+    *counts* is whether visits are counted, for tiered engines; it costs 5 % of the speed.
+
+    The blob depends on nothing but `threaded_abi.key` and the compiler, and runs at any address.
+    """
+    plan = make_plan(rules)
+    blob = compiler.compile_plain(module_text(rules, plan, pclmul=compiler.pclmul, counts=counts))
+    symbols = dict(blob.symbols)
+    assert symbols[plan.symbols[0]] == 0
+    code = blob.code + bytes(-len(blob.code) % 16)
+    table = struct.pack(f"<{len(plan.symbols)}I", *(symbols[name] for name in plan.symbols))
+    return Blob(
+        code + table, {name: symbols[name] for name in abi.ENTRIES} | {abi.TABLE: len(code)}
+    )
+
+
+def make_plan(rules: Rules) -> ThreadedPlan:
+    """Number the handlers that instructions under *rules* need."""
+    plan = ThreadedPlan(["undecoded", *abi.MARKS.values(), "exact"], {}, {}, {})
+    exact = len(plan.symbols) - 1
+    for form in rules.isa.decoder.forms:
+        spec = form.base if isinstance(form, Expansion) else form
+        length = form.row.length
+        if (spec, length) in plan.choices:
+            continue
+        if spec.effects.system is System.EBREAK and rules.ebreak_stops:
+            plan.choices[spec, length] = Choice(exact, Kind.PLAIN, ends=True)
+            continue
+        kind, variants = _variants(spec, length)
+        ends = _ends(spec.effects)
+        plan.choices[spec, length] = Choice(len(plan.symbols), kind, ends=ends)
+        for variant in variants:
+            number = len(plan.symbols)
+            plan.singles[number] = variant
+            plan.symbols.append(f"h{number}.{spec.name}.{length}")
+    _add_pairs(plan)
+    return plan
+
+
+def _add_pairs(plan: ThreadedPlan) -> None:
+    """Number the handlers of two instructions, as far as the ISA has them."""
+    first_number: dict[tuple[str, int], int] = {}
+    for (spec, length), choice in plan.choices.items():
+        first_number.setdefault((spec.name, length), choice.number)
+    for pair in pairs():
+        if pair.first in first_number and pair.second in first_number:
+            double = Double(
+                first_number[pair.first], first_number[pair.second] + pair.added, pair.forwards
+            )
+            number = len(plan.symbols)
+            plan.doubles[double] = number
+            plan.symbols.append(f"p{number}")
+
+
+def _variants(spec: InsnSpec, length: int) -> tuple[Kind, list[Form]]:
+    effects = spec.effects
+    if effects.jump is None:
+        return Kind.PLAIN, [Form(spec, length)]
+    if effects.jump.condition is not None:
+        return Kind.BRANCH, [Form(spec, length), Form(spec, length, Watch.COUNT)]
+    linking = Form(spec, length, Watch.COUNT, links=True)
+    if is_direct(effects):
+        plain = [Form(spec, length), Form(spec, length, Watch.COUNT)]
+        return Kind.JUMP, [*plain, linking]
+    plain = [Form(spec, length, Watch.LIMIT), Form(spec, length, Watch.COUNT)]
+    return Kind.INDIRECT, [*plain, linking]
+
+
+def _ends(effects: Effects) -> bool:
+    """Whether what comes next in memory need not be an instruction."""
+    jump = effects.jump
+    return (jump is not None and jump.condition is None) or effects.system is not None
+
+
+def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool) -> str:
+    """The whole module as text."""
+    parts = [DECLARATIONS, abi.MARKS_IR]
+    symbols = plan.symbols
+    for number, form in plan.singles.items():
+        emitter = HandlerEmitter(symbols[number], (form,), rules, pclmul=pclmul, counts=counts)
+        parts.append(emitter.emit())
+    for double, number in plan.doubles.items():
+        forms = plan.singles[double.first], plan.singles[double.second]
+        emitter = HandlerEmitter(
+            symbols[number],
+            forms,
+            rules,
+            pclmul=pclmul,
+            counts=counts,
+            single=symbols[double.first],
+            forwards=double.forwards,
+        )
+        parts.append(emitter.emit())
+    parts += [abi.COLD_IR, *(store_cold(size) for size in (1, 2, 4, 8))]
+    parts += [region_abi.STORE_SLOW_IR, DECODE_IR, fuse_text(_fusions(plan))]
+    parts.append(DecoderEmitter(rules.isa.decoder.forms, plan.choices).emit())
+    parts += [abi.ENTRIES_IR, abi.METADATA]
+    return "\n".join(parts)
+
+
+def _fusions(plan: ThreadedPlan) -> dict[tuple[int, int, int], int]:
+    """The handler for every pair of handlers and every way in which the second uses the first."""
+    found: dict[tuple[int, int, int], int] = {}
+    for double, number in plan.doubles.items():
+        found[double.first, double.second, double.forwards] = number
+    for double, number in plan.doubles.items():
+        if not double.forwards:
+            for forwards in (1, 2, 3):
+                found.setdefault((double.first, double.second, forwards), number)
+    return found

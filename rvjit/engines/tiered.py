@@ -1,0 +1,105 @@
+"""Cold code in the threaded engine, hot code compiled on another thread.
+
+The threaded engine counts visits to functions and loops. What is visited often is compiled in the
+background; the runner publishes the outcome between two entries of native code, and the threaded
+engine hands over wherever compiled code begins. Results do not depend on when that happens.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+
+from rvjit.engines.worker import submit
+from rvjit.jit.engine import Jit, Job, Statistics
+from rvjit.machine.layout import word_of
+from rvjit.machine.machine import Machine
+from rvjit.machine.stop import Exit, Stop
+from rvjit.threaded.engine import Threaded
+
+# Visits before a place is compiled: so many in the first round, 256 in each other.
+_ROUNDS = 4
+_FIRST_VISITS = 256
+
+# Instructions that the threaded engine runs where compiled code does not fit under the limit.
+_EXACT_RUN = 256
+
+_LIMIT_WORD = word_of("limit_word")
+
+
+class Tiered:
+    """Runs a machine cold at once and hot as soon as the compiler is done."""
+
+    name = "tiered"
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._cold = Threaded(machine, counts=True)
+        self._hot = Jit(machine, self._cold, self._forget)
+        self._cold.hot_after(_ROUNDS, _FIRST_VISITS)
+        self._ready: deque[Job] = deque()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the compiler did so far."""
+        return self._hot.statistics
+
+    def run(self) -> Stop:
+        """Run until a stop; see `rvjit.machine.engine.Engine`."""
+        stop = self._cold.begin()
+        self._hot.begin()
+        while stop is None:
+            self._publish()
+            stop = self._after(self._hot.alternate(self._cold.native))
+        return stop
+
+    def step(self, count: int) -> Stop:
+        """Run up to *count* instructions in the threaded engine."""
+        return self._cold.step(count)
+
+    def close(self) -> None:
+        """Give back what was decoded and compiled."""
+        self._hot.close()
+        self._cold.close()
+
+    def _after(self, reason: Exit) -> Stop | None:
+        """Deal with an exit of either engine; None to go on."""
+        machine = self.machine
+        stop: Stop | None = None
+        match reason:
+            case Exit.LIMIT:
+                stop = machine.take_request()
+                if stop is None:
+                    machine.arm_limit()
+                    # Unless the worker lowered the limit to be heard, it is near.
+                    stop = None if self._ready else self._cold.advance(_EXACT_RUN)
+            case Exit.EXACT:
+                stop = self._cold.advance(1)
+            case Exit.HOT:
+                self._request(machine.pc)
+            case Exit.ENTER:
+                self._cold.unmark(machine.pc)  # its region is gone
+            case Exit.SYSCALL | Exit.BREAKPOINT | Exit.NO_CODE:
+                stop = self._cold.resolve(reason)
+        return None if stop is Stop.STEP else stop
+
+    def _request(self, pc: int) -> None:
+        job = None if self._hot.has(pc) else self._hot.find(pc)
+        if job is not None:
+            submit(job, weakref.WeakMethod(self._built))
+
+    def _built(self, job: Job) -> None:
+        """Take a finished job from the worker, on its thread."""
+        self._ready.append(job)
+        self.machine.words[_LIMIT_WORD] = 0  # the runner looks at `_ready` when it comes back
+
+    def _publish(self) -> None:
+        while self._ready:
+            job = self._ready.popleft()
+            if self._hot.publish(job):
+                self._cold.mark_compiled(job.source.pc)
+
+    def _forget(self, pc: int) -> None:
+        """Run *pc* cold again, and count anew: its region is gone."""
+        self._cold.unmark(pc)
+        self._cold.set_rounds(pc, 0)

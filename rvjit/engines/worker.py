@@ -1,0 +1,69 @@
+"""The compiler thread: one for the process, started when something is hot for the first time."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from rvjit.jit.engine import Job
+
+Done = Callable[[Job], None]
+_Task = tuple[Job, "weakref.WeakMethod[Done]"]
+
+
+class _Worker:
+    """Builds jobs in the order of their arrival, as long as somebody still wants them."""
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="rvjit-compiler", daemon=True)
+        self._thread.start()
+
+    def submit(self, task: _Task) -> None:
+        """Queue a job."""
+        self._tasks.put(task)
+
+    def stop(self) -> None:
+        """Finish what is being compiled, drop the rest: LLVM must not run while Python ends."""
+        self._stopping = True
+        self._tasks.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._stopping:
+            job, done = task
+            if job.stale or done() is None:
+                continue
+            job.build()
+            wanted = done()
+            if wanted is not None:
+                wanted(job)
+            del task, job, done, wanted  # nobody else may be kept alive from here
+
+
+_worker: _Worker | None = None
+
+
+def submit(job: Job, done: weakref.WeakMethod[Done]) -> None:
+    """Compile *job* soon, then call *done* with it on the compiler's thread."""
+    global _worker  # noqa: PLW0603
+    if _worker is None:
+        _worker = _Worker()
+        atexit.register(_worker.stop)
+    _worker.submit((job, done))
+
+
+def _forget_worker() -> None:
+    """In a forked child the thread is gone; what it had queued stays cold until asked for again."""
+    global _worker  # noqa: PLW0603
+    if _worker is not None:
+        atexit.unregister(_worker.stop)
+    _worker = None
+
+
+os.register_at_fork(after_in_child=_forget_worker)

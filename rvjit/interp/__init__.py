@@ -1,0 +1,1 @@
+"""The reference engine: plain Python generated from the definitions, no LLVM."""

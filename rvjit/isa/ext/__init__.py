@@ -1,0 +1,1 @@
+"""The extensions: one module each, definitions only."""

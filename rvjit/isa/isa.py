@@ -1,0 +1,90 @@
+"""Isa: which extensions a machine has, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from rvjit.errors import ConfigError
+from rvjit.isa.decode import Decoder
+from rvjit.isa.ext.a import A
+from rvjit.isa.ext.c import C
+from rvjit.isa.ext.fence_any import FENCE_ANY
+from rvjit.isa.ext.m import M
+from rvjit.isa.ext.rv64i import I
+from rvjit.isa.ext.zb import ZBA, ZBB, ZBC, ZBS
+from rvjit.isa.ext.zicond import ZICOND
+from rvjit.isa.spec import Extension
+
+# In the order of canonical ISA strings. `fence_any` is chosen by a flag, not by name.
+EXTENSIONS: tuple[Extension, ...] = (I, M, A, C, ZBA, ZBB, ZBC, ZBS, ZICOND, FENCE_ANY)
+
+_BASE = frozenset({"i", "m", "c"})  # always present, as in CKB-VM
+_B = frozenset({"zba", "zbb", "zbc", "zbs"})
+_OPTIONAL = frozenset({"a", "zicond"}) | _B
+
+
+@dataclass(frozen=True)
+class Isa:
+    """A set of extensions. Make one with `Isa.parse`."""
+
+    extensions: frozenset[str]
+    strict_fences: bool = False  # refuse FENCE and FENCE.I words with reserved fields (CKB-VM)
+
+    def __post_init__(self) -> None:
+        unknown = self.extensions - _BASE - _OPTIONAL
+        if unknown or not self.extensions >= _BASE:
+            raise ConfigError(f"ISA of {sorted(self.extensions)}: use Isa.parse")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as names; the decoder is made anew."""
+        return Isa, (self.extensions, self.strict_fences)
+
+    @staticmethod
+    def parse(text: str, *, strict_fences: bool = False) -> Isa:
+        """Read an ISA string such as ``imc``, ``imcba``, ``imac_zba_zbb`` or ``rv64imcba_zicond``.
+
+        Single letters first (i, m, c required; a and b optional; b means Zba, Zbb, Zbc and Zbs),
+        then longer names after underscores. Raises `ConfigError` that names what is unknown.
+        """
+        if text.lower() == "all":
+            raise ConfigError("ISA 'all': macro-op fusion is not available in this version")
+        letters, *names = text.lower().removeprefix("rv64").split("_")
+        found = set(letters) | set(names)
+        if "b" in found:
+            found = found - {"b"} | _B
+        unknown = sorted(found - _BASE - _OPTIONAL)
+        if unknown or not letters:
+            raise ConfigError(
+                f"ISA {text!r}: {', '.join(unknown) or 'nothing named'}: known are i, m, c "
+                f"(required), a, b, {', '.join(sorted(_OPTIONAL - {'a'}))}"
+            )
+        missing = sorted(_BASE - found)
+        if missing:
+            raise ConfigError(f"ISA {text!r}: lacks {', '.join(missing)}, which is always required")
+        return Isa(frozenset(found), strict_fences)
+
+    def __str__(self) -> str:
+        """Return the canonical ISA string, such as ``rv64imac_zba_zbb_zbc_zbs``."""
+        names = [ext.name for ext in EXTENSIONS if ext.name in self.extensions]
+        letters = "".join(name for name in names if len(name) == 1)
+        return "_".join(["rv64" + letters, *(name for name in names if len(name) > 1)])
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The decoder for these extensions."""
+        return _decoder(self.extensions, self.strict_fences)
+
+
+_decoders: dict[tuple[frozenset[str], bool], Decoder] = {}
+
+
+def _decoder(names: frozenset[str], strict_fences: bool) -> Decoder:
+    key = (names, strict_fences)
+    if key not in _decoders:
+        chosen = [ext for ext in EXTENSIONS if ext.name in names]
+        _decoders[key] = Decoder(chosen if strict_fences else [*chosen, FENCE_ANY])
+    return _decoders[key]
+
+
+DEFAULT_ISA = Isa.parse("imcba_zicond")

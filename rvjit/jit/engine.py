@@ -1,0 +1,316 @@
+"""The JIT's loop: run compiled regions, compile what is missing, leave the rest to exactness."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rvjit.codegen.abi import region_symbol
+from rvjit.codegen.arena import Arena
+from rvjit.codegen.blocks import RegionSource, find_region
+from rvjit.codegen.objects import Blob
+from rvjit.jit.dispatch import DispatchTable
+from rvjit.jit.stack import lowest_stack_address
+from rvjit.machine.engine import ExactEngine
+from rvjit.machine.machine import Machine
+from rvjit.machine.pages import page_of
+from rvjit.machine.rules import Rules
+from rvjit.machine.stop import Exit, Stop
+
+# Instructions that the exact engine runs before compiled code is tried again.
+_EXACT_RUN = 64
+
+# A page whose code was dropped this often mixes code and data: it is only interpreted from then on.
+_MAX_DROPS = 8
+
+
+@dataclass
+class Region:
+    """One compiled region and where it lives."""
+
+    source: RegionSource
+    address: int
+    size: int
+
+
+@dataclass(eq=False)
+class Job:
+    """A region to compile. `build` needs no machine, so it may run on any thread."""
+
+    source: RegionSource
+    rules: Rules
+    base: int
+    size: int
+    slots: int
+    blob: Blob | None = None
+    seconds: float = 0.0
+    stale: bool = False  # the code it was made from has changed
+
+    def build(self) -> None:
+        """Compile the region."""
+        from rvjit.codegen.emit import RegionEmitter
+        from rvjit.codegen.llvm import compiler
+
+        started = time.thread_time()
+        llvm = compiler()
+        emitter = RegionEmitter(
+            self.source, self.rules, self.base, self.size, self.slots, pclmul=llvm.pclmul
+        )
+        self.blob = llvm.compile(emitter.emit())
+        self.seconds = time.thread_time() - started
+
+
+@dataclass
+class Statistics:
+    """What the engine did so far; *compile_seconds* is CPU time."""
+
+    regions: int = 0
+    compiled_insns: int = 0
+    compile_seconds: float = 0.0
+    dropped_regions: int = 0
+    exact_runs: int = 0
+    code_bytes: int = field(default=0)
+
+
+_arena = Arena()
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """The functions of `rvjit.codegen.abi.RUNTIME_IR`, and the address of one."""
+
+    enter: Callable[[int], None]
+    alternate: Callable[[int, int, int], None]
+    store_slow: int
+
+
+_runtime: _Runtime | None = None
+
+
+def _load_runtime() -> _Runtime:
+    """Return the native functions around regions, compiled once for the process."""
+    global _runtime  # noqa: PLW0603
+    if _runtime is None:
+        from rvjit.codegen.llvm import compiler
+
+        blob = compiler().runtime
+        address = _arena.place(blob.code)
+        pointer = ctypes.c_void_p
+        _runtime = _Runtime(
+            ctypes.CFUNCTYPE(None, pointer)(address + blob.symbols["enter"]),
+            ctypes.CFUNCTYPE(None, pointer, pointer, pointer)(address + blob.symbols["alternate"]),
+            address + blob.symbols["store_slow"],
+        )
+    return _runtime
+
+
+def _free_regions(regions: dict[int, Region]) -> None:
+    for region in regions.values():
+        _arena.free(region.address, region.size)
+
+
+class Jit:
+    """Compiles every region before its first run.
+
+    The exact engine takes faults, stores to code, budgets' tails and what cannot be compiled.
+    """
+
+    name = "jit"
+
+    def __init__(
+        self,
+        machine: Machine,
+        exact: ExactEngine,
+        dropped: Callable[[int], None] | None = None,
+    ) -> None:
+        self.machine = machine
+        self._dropped = dropped  # called with the entry of every region that goes
+        self.statistics = Statistics()
+        self._exact = exact
+        runtime = _load_runtime()
+        self._enter, self._alternate = runtime.enter, runtime.alternate
+        machine.state.store_slow = runtime.store_slow
+        self._table = DispatchTable(machine)
+        self._regions: dict[int, Region] = {}
+        weakref.finalize(self, _free_regions, self._regions).atexit = False
+        self._pages: dict[int, set[int]] = {}
+        self._drops: dict[int, int] = {}
+        self._jobs: set[Job] = set()  # found, and neither published nor given up
+        self._covered: Counter[int] = Counter()  # in how many regions an instruction stands
+        self._stray = False  # the last run stopped wherever the guest happened to be
+        self._breakpoints: frozenset[int] = frozenset()
+        self._state_address = ctypes.addressof(machine.state)
+        machine.memory.code_caches.append(self)
+
+    def run(self) -> Stop:
+        """Run until a stop; see `rvjit.machine.engine.Engine`."""
+        machine = self.machine
+        machine.arm_limit()
+        self.begin()
+        if machine.pc in self._breakpoints:
+            stop = self._exact.step(1)
+            if stop is not Stop.STEP:
+                return stop
+        found: Stop | None = None
+        if self._stray and self._covered.get(machine.pc):
+            # Inside a region: the next entry is near, and nobody else will come in here.
+            found = self._run_to_entry()
+        while found is None:
+            found = self._after(self.enter())
+        self._stray = found is not Stop.SYSCALL
+        return found
+
+    def step(self, count: int) -> Stop:
+        """Run up to *count* instructions in the exact engine."""
+        return self._exact.step(count)
+
+    # For tiered engines, which decide themselves what is compiled, when and on what thread.
+
+    def begin(self) -> None:
+        """Make ready for `enter` on this thread, with the machine's breakpoints."""
+        self.machine.state.host_stack_low = lowest_stack_address()
+        self._set_breakpoints(self.machine.breakpoints)
+
+    def enter(self) -> Exit:
+        """Run compiled code from pc; all state is in the buffers afterwards."""
+        self._enter(self._state_address)
+        return Exit(self.machine.state.exit_reason)
+
+    def alternate(self, cold: tuple[int, int]) -> Exit:
+        """As `enter`, but run *cold* (its entry and argument) where there is no compiled code."""
+        self._alternate(self._state_address, *cold)
+        return Exit(self.machine.state.exit_reason)
+
+    def has(self, pc: int) -> bool:
+        """Whether a region can be entered at *pc*."""
+        return pc in self._regions
+
+    def find(self, pc: int) -> Job | None:
+        """Look up what a region at *pc* would be made of; None where it cannot be compiled.
+
+        Code that changes from now on makes the job stale.
+        """
+        machine = self.machine
+        source = find_region(machine, pc, self._breakpoints)
+        if source is None or any(self._drops.get(page, 0) >= _MAX_DROPS for page in source.pages):
+            return None
+        if not self._table.covers(pc):
+            self._table.grow()
+            if not self._table.covers(pc):
+                return None  # an odd pc
+        for page in source.pages:
+            machine.memory.hold_code(page)
+        job = Job(
+            source, machine.rules, machine.memory.base, machine.memory.size, self._table.slots
+        )
+        self._jobs.add(job)
+        return job
+
+    def publish(self, job: Job) -> bool:
+        """Let guest code run what was made of *job*; False where that is stale."""
+        self._jobs.discard(job)
+        statistics = self.statistics
+        statistics.compile_seconds += job.seconds
+        if job.stale or job.blob is None or self._breakpoints & job.source.pcs:
+            return False
+        pc, blob = job.source.pc, job.blob
+        address = _arena.place(blob.code)
+        self._drop(pc)
+        self._regions[pc] = Region(job.source, address, len(blob.code))
+        for page in job.source.pages:
+            self._pages.setdefault(page, set()).add(pc)
+            self.machine.memory.hold_code(page)
+        self._covered.update(job.source.pcs)
+        self._table.set(pc, address + blob.symbols[region_symbol(pc)])
+        statistics.regions += 1
+        statistics.compiled_insns += job.source.insn_count
+        statistics.code_bytes += len(blob.code)
+        return True
+
+    def drop_page(self, page: int) -> None:
+        """Forget the regions made from bytes of *page*."""
+        for job in self._jobs:
+            job.stale = job.stale or page in job.source.pages
+        starts = self._pages.pop(page, None)
+        if not starts:
+            return
+        self._drops[page] = self._drops.get(page, 0) + 1
+        for pc in starts:
+            self._drop(pc)
+
+    def close(self) -> None:
+        """Give the memory of all compiled code back, as the end of the engine's life does too."""
+        for pc in list(self._regions):
+            self._drop(pc)
+        self._exact.close()
+
+    def _after(self, reason: Exit) -> Stop | None:
+        """Deal with an exit of compiled code; None to go on."""
+        machine = self.machine
+        if reason is Exit.SYSCALL:
+            return Stop.SYSCALL
+        if reason is Exit.LIMIT:
+            request = machine.take_request()
+            if request is not None:
+                return request
+            machine.arm_limit()
+            return self._run_exactly(_EXACT_RUN)
+        if reason is Exit.EXACT:
+            return self._run_to_entry()
+        if machine.pc in self._breakpoints:
+            return Stop.BREAKPOINT
+        return None if self._compile(machine.pc) else self._run_exactly(_EXACT_RUN)
+
+    def _run_to_entry(self) -> Stop | None:
+        """Run at least one instruction exactly, then on until compiled code can take over.
+
+        A check that failed is some instructions ahead of pc, and where it failed there is no entry.
+        None without an entry in reach: the place is compiled then.
+        """
+        for _ in range(_EXACT_RUN):
+            stop = self._run_exactly(1)
+            if stop is not None or self.machine.pc in self._regions:
+                return stop
+        return None
+
+    def _run_exactly(self, count: int) -> Stop | None:
+        self.statistics.exact_runs += 1
+        stop = self._exact.advance(count)
+        return None if stop is Stop.STEP else stop
+
+    def _compile(self, pc: int) -> bool:
+        """Compile and publish the region at *pc*; False where the exact engine has to run it."""
+        job = self.find(pc)
+        if job is None:
+            return False
+        job.build()
+        return self.publish(job)
+
+    def _drop(self, pc: int) -> None:
+        region = self._regions.pop(pc, None)
+        if region is None:
+            return
+        self._table.set(pc, 0)
+        if self._dropped is not None:
+            self._dropped(pc)
+        self._covered.subtract(region.source.pcs)
+        for page in region.source.pages:
+            self._pages.get(page, set()).discard(pc)
+        _arena.free(region.address, region.size)
+        self.statistics.dropped_regions += 1
+        self.statistics.code_bytes -= region.size
+
+    def _set_breakpoints(self, wanted: frozenset[int]) -> None:
+        """Drop regions that contain a new breakpoint; none is ever compiled across one."""
+        new = wanted - self._breakpoints
+        self._breakpoints = wanted
+        for breakpoint_pc in new:
+            page = page_of(breakpoint_pc - self.machine.memory.base)
+            for pc in list(self._pages.get(page, ())):
+                region = self._regions[pc]
+                if breakpoint_pc in region.source.pcs:
+                    self._drop(pc)

@@ -1,0 +1,41 @@
+"""The protocol between a machine and whoever runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rvjit.machine.stop import Stop
+
+
+class Engine(Protocol):
+    """Runs one machine.
+
+    The contract, the same for every engine: before an instruction runs its price is added; if that
+    would pass the cycle limit the run stops with CYCLE_LIMIT, pc at that instruction, nothing of it
+    done or charged. A fault charges the instruction (a fetch or decode fault charges nothing),
+    leaves pc at it and undoes everything else of it. All state is in the buffers on return.
+    """
+
+    name: str
+
+    def run(self) -> Stop:
+        """Run until a stop; never EXIT or STEP. `Machine.fault` is set for FAULT.
+
+        A breakpoint at the current pc is stepped over first.
+        """
+
+    def step(self, count: int) -> Stop:
+        """Run up to *count* instructions exactly; STEP when all were run.
+
+        An ecall ends it with SYSCALL and counts as run; other stops as in `run`.
+        """
+
+    def close(self) -> None:
+        """Give back what was decoded or compiled."""
+
+
+class ExactEngine(Engine, Protocol):
+    """An engine that others leave single instructions, faults and budgets' tails to."""
+
+    def advance(self, count: int) -> Stop:
+        """As `step`, but stop at a breakpoint, the one at pc included."""

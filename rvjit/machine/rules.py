@@ -1,0 +1,25 @@
+"""Rules: what a profile decides about how the machine itself behaves.
+
+Everything here changes results, so it is part of the key of all compiled code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rvjit.isa import DEFAULT_ISA, Isa
+from rvjit.isa.cost import UNIT_PRICES, PriceModel
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How instructions behave where profiles differ (DESIGN 14.3, 14.4)."""
+
+    isa: Isa = DEFAULT_ISA
+    prices: PriceModel = UNIT_PRICES
+    ebreak_stops: bool = True  # else ebreak does nothing but cost its price
+    aligned_atomics: bool = True  # LR, SC and AMO fault on a misaligned address
+    # CKB's LR/SC: the reservation is an address without a width, and SC always stores (the old
+    # value where it fails). Otherwise address and width must match and a failing SC writes nothing.
+    ckb_reservation: bool = False
+    strict_loads: bool = False  # loads from pages without READABLE fault

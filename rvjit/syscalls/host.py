@@ -1,0 +1,155 @@
+"""Host: everything of the world that one guest can reach through system calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rvjit.machine.memory import Memory
+from rvjit.syscalls.clock import Clock
+from rvjit.syscalls.descriptors import FD_LIMIT, Descriptors
+from rvjit.syscalls.directories import Directories
+from rvjit.syscalls.entropy import Entropy
+from rvjit.syscalls.space import AddressSpace
+from rvjit.syscalls.streams import BytesInput, OutputStream, Sink, Source, discard, open_input
+
+UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
+_RLIMIT_STACK, _RLIMIT_CORE, _RLIMIT_NOFILE = 3, 4, 7
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessImage:
+    """Where the loader left room, page-aligned addresses of the window, ascending.
+
+    The heap starts at *brk_start*, mappings are placed below *mmap_top*, the stack is from
+    *stack_low* to the end of the window. *exe* is the guest's path of its own program.
+    """
+
+    brk_start: int
+    mmap_top: int
+    stack_low: int
+    exe: str = "/program"
+
+
+@dataclass(slots=True)
+class Signals:
+    """What the guest said about signals; bit ``n - 1`` of a mask is signal n."""
+
+    actions: dict[int, bytes] = field(default_factory=dict)  # struct sigaction as written
+    blocked: int = 0
+    pending: int = 0
+    alternate_stack: bytes = b""  # stack_t as written; empty: none
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What of a host a snapshot needs, in plain values.
+
+    Not in it: descriptors, of which a restored guest has the first three only, and what an input
+    other than bytes has delivered.
+    """
+
+    brk: int
+    mapped: tuple[tuple[int, int], ...]
+    slept: int
+    random_position: int
+    input_position: int
+    directory: bytes
+    actions: tuple[tuple[int, bytes], ...]
+    blocked: int
+    pending: int
+    alternate_stack: bytes
+    limits: tuple[tuple[int, int, int], ...]
+
+
+class Host:
+    """The streams, files, clock, random numbers and process state of one guest.
+
+    *stdin* is bytes, a binary file object, a descriptor of the host or None (at its end); with
+    bytes or None, no directories and no *real_time*, a run is a function of program and arguments.
+    *stdout*, *stderr* and *debug* (CKB's debug prints, without a newline) are called with bytes;
+    left out, their bytes are dropped. What a sink raises passes through, but an `OSError` becomes
+    the guest's error number in the `linux` table. *directories* are triples (host path, guest path,
+    writable). *tty* makes streams look like terminals. Raises `ConfigError` where a directory
+    cannot be opened.
+
+    `attach` has to follow once the program is in memory. `close` closes what the guest left open.
+    """
+
+    def __init__(
+        self,
+        *,
+        stdin: Source = None,
+        stdout: Sink = discard,
+        stderr: Sink = discard,
+        debug: Sink = discard,
+        directories: Iterable[tuple[str | os.PathLike[str], str, bool]] = (),
+        real_time: bool = False,
+        seed: int = 0,
+        tty: bool = False,
+        vm_version: int = 2,
+    ) -> None:
+        self.debug = debug
+        self.tty = tty
+        self.vm_version = vm_version
+        self.earlier_cycles = 0  # what current_cycles adds; a scheduler sets it
+        self.clock = Clock(real_time=real_time)
+        self.entropy = Entropy(seed)
+        self.directories = Directories(directories)
+        self._input = open_input(stdin, tty=tty)
+        self._outputs = OutputStream(stdout, tty=tty), OutputStream(stderr, tty=tty)
+        self.descriptors = Descriptors(self._input, *self._outputs)
+        self.signals = Signals()
+        self.directory = b"/"  # the guest's working directory
+        self.exe = b"/program"
+        self.space: AddressSpace | None = None
+        self.limits: dict[int, tuple[int, int]] = {}
+
+    def attach(self, memory: Memory, image: ProcessImage) -> None:
+        """Take over the address space of a program that was just loaded into *memory*."""
+        self.space = AddressSpace(memory, image.brk_start, image.mmap_top, image.stack_low)
+        self.exe = os.fsencode(image.exe)
+        stack = self.space.end - image.stack_low
+        self.limits = {
+            _RLIMIT_STACK: (stack, stack),
+            _RLIMIT_CORE: (0, 0),
+            _RLIMIT_NOFILE: (FD_LIMIT, FD_LIMIT),
+        }
+
+    def close(self) -> None:
+        """Close all files and directories; the guest cannot go on."""
+        self.descriptors.close_all()
+        self.directories.close()
+
+    def capture(self) -> HostState:
+        """Return what a snapshot of the machine needs beside the machine."""
+        space, signals = self.space, self.signals
+        return HostState(
+            brk=space.brk if space else 0,
+            mapped=tuple(space.mapped) if space else (),
+            slept=self.clock.slept,
+            random_position=self.entropy.position,
+            input_position=self._input.position if isinstance(self._input, BytesInput) else 0,
+            directory=self.directory,
+            actions=tuple(sorted(signals.actions.items())),
+            blocked=signals.blocked,
+            pending=signals.pending,
+            alternate_stack=signals.alternate_stack,
+            limits=tuple((key, *pair) for key, pair in sorted(self.limits.items())),
+        )
+
+    def restore(self, state: HostState) -> None:
+        """Go back to *state*, which came from a host with the same image and settings."""
+        if self.space is not None:
+            self.space.restore(state.brk, state.mapped)
+        self.clock.restore(state.slept)
+        self.entropy.position = state.random_position
+        if isinstance(self._input, BytesInput):
+            self._input.position = state.input_position
+        self.directory = state.directory
+        self.signals = Signals(
+            dict(state.actions), state.blocked, state.pending, state.alternate_stack
+        )
+        self.limits = {key: (soft, hard) for key, soft, hard in state.limits}
+        self.descriptors.reset(self._input, *self._outputs)

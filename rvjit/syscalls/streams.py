@@ -1,0 +1,180 @@
+"""The guest's standard streams: where its input comes from, where its output goes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from rvjit.syscalls.clock import SLICE
+from rvjit.syscalls.descriptors import S_IFCHR, Description, FileStatus, Pending
+
+if TYPE_CHECKING:
+    import select
+
+CHUNK = 1 << 20  # bytes moved at once between guest and host
+
+_NULL_DEVICE = 0x103  # major 1, minor 3
+_TERMINAL = 0x8800  # major 136, minor 0
+
+
+class Reader(Protocol):
+    """What a binary file object has to have to be an input."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Return up to *size* bytes; empty at the end, None where there is nothing yet."""
+
+
+Source: TypeAlias = bytes | bytearray | memoryview | Reader | int | None
+Sink: TypeAlias = Callable[[bytes], object]
+
+
+def discard(data: bytes) -> None:
+    """Sink that throws everything away."""
+
+
+class Stream(Description):
+    """A character device; a terminal only if the caller wants the guest to think so."""
+
+    def __init__(self, *, tty: bool = False) -> None:
+        super().__init__()
+        self.tty = tty
+
+    def status(self) -> FileStatus:
+        """Return the same for every stream and host."""
+        special = _TERMINAL if self.tty else _NULL_DEVICE
+        return FileStatus(mode=S_IFCHR | 0o620, size=0, inode=1, device=1, special=special)
+
+
+class OutputStream(Stream):
+    """Bytes for one of the caller's sinks."""
+
+    writable = True
+
+    def __init__(self, sink: Sink, *, tty: bool = False) -> None:
+        super().__init__(tty=tty)
+        self._sink = sink
+
+    def write(self, data: bytes) -> int:
+        """Hand *data* to the sink."""
+        self._sink(data)
+        return len(data)
+
+
+class BytesInput(Stream):
+    """Bytes that are all there from the start; the only input that makes runs repeatable."""
+
+    readable = True
+
+    def __init__(self, data: bytes | bytearray | memoryview, *, tty: bool = False) -> None:
+        super().__init__(tty=tty)
+        self._data = memoryview(data).cast("B")
+        self.position = 0
+
+    def peek(self, size: int) -> memoryview:
+        """Return a view of the next bytes."""
+        return self._data[self.position : self.position + size]
+
+    def consume(self, size: int) -> None:
+        """Move on."""
+        self.position += size
+
+
+class BufferedInput(Stream):
+    """Common part of inputs that may have to wait: what was taken from the host, not yet read."""
+
+    readable = True
+
+    def __init__(self, *, tty: bool = False) -> None:
+        super().__init__(tty=tty)
+        self._buffer = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return what `fill` got."""
+        return self._buffer[:size]
+
+    def consume(self, size: int) -> None:
+        """Drop it."""
+        self._buffer = self._buffer[size:]
+
+
+class ReaderInput(BufferedInput):
+    """A binary file object. Its read may wait, and no request to stop is seen meanwhile."""
+
+    def __init__(self, reader: Reader, *, tty: bool = False) -> None:
+        super().__init__(tty=tty)
+        # read1 returns what is there; read insists on the whole size.
+        self._read: Callable[[int], bytes | None] = getattr(reader, "read1", reader.read)
+
+    def fill(self, size: int, pending: Pending) -> bool:  # noqa: ARG002
+        """Read once."""
+        if not self._buffer:
+            found = self._read(min(size, CHUNK))
+            if found is None:
+                raise BlockingIOError(errno.EAGAIN, "nothing to read yet")
+            self._buffer = bytes(found)
+        return True
+
+
+class HandleInput(BufferedInput):
+    """A descriptor of the host, waited for in short slices."""
+
+    def __init__(self, handle: int, *, tty: bool = False) -> None:
+        super().__init__(tty=tty)
+        self._handle = handle
+        self._poll: select.poll | None = None
+
+    def fill(self, size: int, pending: Pending) -> bool:
+        """Wait until the descriptor can be read, then read once."""
+        if self._buffer:
+            return True
+        while not self._wait(0):
+            if self.nonblocking:
+                raise BlockingIOError(errno.EAGAIN, "nothing to read yet")
+            if pending():
+                return False
+            self._wait(SLICE)
+        self._buffer = os.read(self._handle, min(size, CHUNK))
+        return True
+
+    def is_ready(self) -> bool:
+        """Whether the descriptor can be read, or is at its end."""
+        return bool(self._buffer) or self._wait(0)
+
+    def wait(self, seconds: float) -> None:
+        """Wait on the descriptor."""
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> bool:
+        if self._poll is None:
+            import select  # a shared library that few runs need
+
+            self._poll = select.poll()
+            self._poll.register(self._handle, select.POLLIN)
+        return bool(self._poll.poll(seconds * 1000))
+
+
+def open_input(source: Source, *, tty: bool = False) -> Stream:
+    """Make an input of whatever the caller gave; None is an input at its end."""
+    if source is None:
+        return BytesInput(b"", tty=tty)
+    if isinstance(source, int):
+        return HandleInput(source, tty=tty)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return BytesInput(source, tty=tty)
+    return ReaderInput(source, tty=tty)
+
+
+def wait_for(waiting: list[Description], seconds: float | None, pending: Pending) -> bool | None:
+    """Wait until one of *waiting* is ready: True; None after *seconds*; False when *pending*."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while not any(each.is_ready() for each in waiting):
+        if pending():
+            return False
+        left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
+        if left <= 0:
+            return None
+        waiting[0].wait(left)
+    return True

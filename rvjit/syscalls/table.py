@@ -1,0 +1,184 @@
+"""System calls as a table: what a call is, what it may answer, how it is found.
+
+A handler takes a `Call` and returns an `Outcome`; it is made an `Entry` by the decorator
+`syscall`, and every table names its entries in an explicit list. Handlers read and write guest
+memory without looking: the `MemoryFault` of a bad pointer, and the `OSError` of a refused host
+operation, become what the table's policy says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from rvjit.bits import MASK64, to_signed
+from rvjit.errors import DefinitionError, GuestFault, MemoryFault, UnknownSyscall
+from rvjit.syscalls.errnos import EFAULT, ENOSYS, guest_errno
+
+if TYPE_CHECKING:
+    from rvjit.machine.machine import Machine
+    from rvjit.syscalls.host import Host
+
+_A0 = 10
+_A7 = 17
+_ARGUMENTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The guest ended itself; *code* is in 0..255."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """The call is fatal: the run ends with `Stop.FAULT`, pc at the ecall, which is charged."""
+
+    fault: GuestFault
+
+
+class Restart(Enum):
+    """A request to stop arrived while the call waited, and nothing of the call has happened.
+
+    Whoever runs the guest puts pc and cycles back before the ecall and stops with the request.
+    """
+
+    RESTART = "restart"
+
+
+RESTART: Final = Restart.RESTART
+
+# An int goes to a0 modulo 2**64; None leaves the registers alone.
+Outcome: TypeAlias = int | Exit | Raise | Restart | None
+Handler: TypeAlias = "Callable[[Call], Outcome]"
+
+
+class Call:
+    """One system call: who made it and with what.
+
+    *args* are a0..a5, unsigned 64-bit. The machine is stopped behind the ecall, whose price is in
+    `machine.cycles` already.
+    """
+
+    __slots__ = ("args", "host", "machine", "memory", "number")
+
+    def __init__(
+        self, machine: Machine, host: Host, number: int, args: tuple[int, ...] = ()
+    ) -> None:
+        self.machine = machine
+        self.memory = machine.memory
+        self.host = host
+        self.number = number
+        self.args = args + (0,) * (_ARGUMENTS - len(args))
+
+    @classmethod
+    def at_ecall(cls, machine: Machine, host: Host) -> Call:
+        """Build the call that *machine*'s registers describe."""
+        x = machine.x
+        return cls(machine, host, x[_A7], tuple(x[_A0 : _A0 + _ARGUMENTS]))
+
+    @property
+    def pc(self) -> int:
+        """Address of the ecall."""
+        return (self.machine.pc - 4) & MASK64
+
+    def signed(self, index: int) -> int:
+        """Argument *index* as a signed 64-bit number."""
+        return to_signed(self.args[index], 64)
+
+    def int32(self, index: int) -> int:
+        """Argument *index* as C's ``int``: the low 32 bits, signed."""
+        return to_signed(self.args[index], 32)
+
+    def uint32(self, index: int) -> int:
+        """Argument *index* as C's ``unsigned int``."""
+        return self.args[index] & 0xFFFF_FFFF
+
+    def charge(self, cycles: int) -> None:
+        """Add *cycles* to the machine's; the limit is looked at when the call is done."""
+        self.machine.cycles = min(self.machine.cycles + cycles, MASK64)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a table. *since* is the first VM version that has it."""
+
+    number: int
+    name: str
+    handler: Handler
+    since: int = 0
+
+
+def syscall(number: int, name: str, *, since: int = 0) -> Callable[[Handler], Entry]:
+    """Make the decorated handler an `Entry`; it is found only once a table lists it."""
+
+    def make(handler: Handler) -> Entry:
+        return Entry(number, name, handler, since)
+
+    return make
+
+
+@dataclass(frozen=True)
+class SyscallTable:
+    """The system calls of one profile.
+
+    *unknown* and *bad_pointer* say what a number that is not listed, and a fault of a handler's
+    memory access, give the guest: an error number as on Linux, or the end of the run. Raises
+    `DefinitionError` where two entries have one number.
+    """
+
+    name: str
+    listed: tuple[Entry, ...]
+    unknown: Literal["enosys", "fault"]
+    bad_pointer: Literal["efault", "fault"]
+    entries: Mapping[int, Entry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entries", _by_number(self.name, self.listed))
+
+    def dispatch(self, call: Call) -> Outcome:
+        """Carry out *call*.
+
+        Raises only what the caller's own streams raise, and of these no `OSError` where bad
+        pointers are error numbers.
+        """
+        entry = self.entries.get(call.number)
+        if entry is None:
+            if self.unknown == "enosys":
+                return -ENOSYS
+            return Raise(UnknownSyscall(call.number, call.pc))
+        try:
+            return entry.handler(call)
+        except MemoryFault as fault:
+            if self.bad_pointer == "efault":
+                return -EFAULT
+            return Raise(type(fault)(fault.address, fault.size, fault.access, call.pc))
+        except OSError as error:
+            if self.bad_pointer == "efault":
+                return -guest_errno(error)
+            raise
+
+    def for_version(self, version: int) -> SyscallTable:
+        """Return the table without the calls that come with a later VM version."""
+        return _for_version(self, version)
+
+
+def _by_number(table: str, entries: Iterable[Entry]) -> dict[int, Entry]:
+    found: dict[int, Entry] = {}
+    for entry in entries:
+        other = found.setdefault(entry.number, entry)
+        if other is not entry:
+            raise DefinitionError(
+                f"{table}: system call {entry.number} is both {other.name} and {entry.name}"
+            )
+    return found
+
+
+@lru_cache(maxsize=16)
+def _for_version(table: SyscallTable, version: int) -> SyscallTable:
+    listed = tuple(entry for entry in table.listed if entry.since <= version)
+    return SyscallTable(table.name, listed, table.unknown, table.bad_pointer)

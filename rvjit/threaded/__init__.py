@@ -1,0 +1,1 @@
+"""The threaded engine: a native interpreter generated from the definitions."""

@@ -1,0 +1,509 @@
+"""VM: one guest program, its machine, its engine and its connections to the host."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rvjit import engines
+from rvjit.bits import MASK64, to_signed
+from rvjit.errors import (
+    CallStopped,
+    ConfigError,
+    GuestFault,
+    LoadError,
+    MachineBusy,
+    MemoryFault,
+    UnknownSymbol,
+)
+from rvjit.isa.cost import Cost
+from rvjit.isa.registers import A0, A7, RA, SP
+from rvjit.loader import Image, Program, install_ckb, install_linux, load_linux
+from rvjit.machine.fetch import fetch
+from rvjit.machine.layout import NO_LIMIT
+from rvjit.machine.machine import Machine
+from rvjit.machine.stop import Stop
+from rvjit.syscalls import TABLES, Call, Exit, Host, Outcome, ProcessImage, Raise, Restart
+from rvjit.syscalls.errnos import EFAULT
+from rvjit.syscalls.streams import Sink, Source
+from rvjit.vm.backtrace import Frame, backtrace
+from rvjit.vm.interrupts import Interruptible
+from rvjit.vm.profile import Profile
+from rvjit.vm.result import RunResult, ckb_view
+from rvjit.vm.timer import Deadline
+from rvjit.vm.views import MemoryView, Registers
+
+Handler = Callable[[Call], Outcome]
+Text = str | bytes
+Directory = tuple[str | os.PathLike[str], str, bool]
+DEFAULT_ENGINE = "jit"
+
+_ECALL_LENGTH = 4
+_MAX_ARGUMENTS = 8
+_STACK_ALIGN = 16
+
+
+class VM:
+    """A loaded program and everything it needs to run. Make one with `VM.from_elf`.
+
+    One thread at a time may run a VM, else `MachineBusy`; `pause` may be called from any thread.
+    Several VMs may run on several threads at once.
+    """
+
+    def __init__(
+        self, machine: Machine, image: Image, host: Host, profile: Profile, engine: str
+    ) -> None:
+        self.profile = profile
+        self.image = image
+        self.host = host
+        self.machine = machine
+        self.registers = Registers(machine)
+        self.memory = MemoryView(machine)
+        self.engine = engines.make(engine, machine)
+        self.exit_code: int | None = None
+        assert profile.syscalls is not None
+        self._table = TABLES[profile.syscalls].for_version(profile.vm_version)
+        self._syscalls: dict[int, Handler] = {}
+        self._host_functions: dict[int, Handler] = {}
+        self._owner: int | None = None
+        self._depth = 0
+        self._closed = False
+        self._entry_lock = threading.Lock()
+
+    @classmethod
+    def from_elf(
+        cls,
+        program: str | os.PathLike[str] | bytes,
+        *,
+        args: Sequence[Text] = (),
+        env: Mapping[str, Text] | Mapping[bytes, Text] | None = None,
+        profile: Profile | str = "linux",
+        memory_size: int | None = None,
+        engine: str = DEFAULT_ENGINE,
+        name: str | None = None,
+        stdin: Source = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        directories: Iterable[Directory] = (),
+        seed: int = 0,
+        real_time: bool = False,
+        tty: bool = False,
+    ) -> VM:
+        """Load a static RISC-V ELF, given by path or as its bytes.
+
+        Under `linux` *args* follow argv[0], which is *name* or the path; under `ckb` argv is
+        exactly *args*. *env* is the whole environment (none by default, so that a run depends on
+        nothing unseen). *memory_size* in bytes overrides the profile's.
+
+        *stdin* is bytes, a binary file, a descriptor, or None for no input. *stdout* and *stderr*
+        are called with the bytes that the guest writes; by default they go to this process's own.
+        *directories* are (host path, guest path, writable): the only files a guest can open.
+        *seed* starts its random numbers; with *real_time* it sees the host's clock; with *tty* its
+        streams look like terminals.
+
+        Raises `ElfError`, `ConfigError`, `EngineUnavailable`, and `LoadError` for a file that
+        cannot be read.
+        """
+        chosen = Profile(profile) if isinstance(profile, str) else profile
+        if not isinstance(chosen, Profile):
+            raise ConfigError(f"profile {profile!r}: must be a name or a Profile")
+        if isinstance(args, str | bytes):
+            raise ConfigError(f"args {args!r}: must be a sequence of arguments")
+        chosen = chosen.with_memory(memory_size)
+        file, shown = _read_program(program, name)
+        memory = chosen.make_memory()
+        machine = Machine(memory, chosen.rules)
+        argv = [_bytes(arg) for arg in args]
+        host = Host(
+            stdin=stdin,
+            stdout=_own_stdout if stdout is None else stdout,
+            stderr=_own_stderr if stderr is None else stderr,
+            debug=_debug_to(stdout),
+            directories=directories,
+            real_time=real_time,
+            seed=seed,
+            tty=tty,
+            vm_version=chosen.vm_version,
+        )
+        if chosen.is_ckb:
+            image = install_ckb(file, memory, argv, chosen.vm_version, name=shown)
+        else:
+            loaded = load_linux(file, window_base=memory.base, window_size=memory.size, name=shown)
+            pairs = [_bytes(key) + b"=" + _bytes(value) for key, value in (env or {}).items()]
+            argv.insert(0, os.fsencode(shown))
+            image = install_linux(loaded, memory, argv, pairs, host.entropy.take(16))
+        host.attach(memory, ProcessImage(image.brk, image.mmap_top, image.stack_low))
+        machine.pc = image.pc
+        machine.x[SP] = image.sp
+        return cls(machine, image, host, chosen, engine)
+
+    # Looking at it.
+
+    @property
+    def pc(self) -> int:
+        """Address of the next instruction."""
+        return self.machine.pc
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.machine.pc = value & MASK64
+
+    @property
+    def cycles(self) -> int:
+        """Cycles charged so far."""
+        return self.machine.cycles
+
+    @property
+    def program(self) -> Program:
+        """The loaded program: segments, symbols, digest."""
+        return self.image.program
+
+    def address_of(self, where: str | int) -> int:
+        """Return the address of a symbol; an int is returned as it is. Raises `UnknownSymbol`."""
+        if isinstance(where, int):
+            return where
+        try:
+            return self.program.symbols.address(where)
+        except KeyError:
+            raise UnknownSymbol(where, self.program.name) from None
+
+    def backtrace(self) -> list[Frame]:
+        """Return where the guest is: its frames, innermost first, as far as symbols allow."""
+        return backtrace(self.machine, self.program.symbols)
+
+    def fault_report(self, result: RunResult) -> str:
+        """Describe a stop for people: the fault, where it is, and how the guest got there."""
+        head = str(result.fault) if result.fault is not None else f"stopped: {result.stop.value}"
+        frames = [f"  #{index} {frame}" for index, frame in enumerate(self.backtrace())]
+        return "\n".join([f"{head}, after {result.cycles} cycles", *frames])
+
+    # Running it.
+
+    def run(
+        self,
+        *,
+        cycle_limit: int | None = None,
+        timeout: float | None = None,
+        until: str | int | Iterable[str | int] = (),
+    ) -> RunResult:
+        """Run until the guest exits or faults, or one of the bounds is met.
+
+        *cycle_limit* is absolute: `cycles` never passes it. *timeout* is wall time in seconds.
+        *until* are addresses or symbols; the run stops before the instruction there, but one at the
+        current pc is run first. All stops are exact and can be gone on from with another `run`,
+        which counts and charges as if there had been no stop. Once the guest has exited every run
+        returns that again.
+
+        Ctrl-C stops the guest exactly and then raises `KeyboardInterrupt`. Raises `ConfigError` for
+        impossible bounds, `MachineBusy` where another thread runs this VM.
+        """
+        limit = NO_LIMIT if cycle_limit is None else cycle_limit
+        places = [until] if isinstance(until, str | int) else until
+        addresses = frozenset(self.address_of(place) for place in places)
+        with self._entered():
+            if self._depth > 1:  # a handler's run is inside the limit of the run that called it
+                limit = min(limit, self.machine.cycle_limit)
+            self.machine.cycle_limit = limit
+            with Deadline(self.machine, timeout):
+                while True:
+                    stop = self._interruptible(lambda: self._run_engine(addresses))
+                    if stop is not None:
+                        return self._result(stop)
+
+    def step(self, count: int = 1) -> RunResult:
+        """Run *count* instructions (at least 1), less where another stop comes first.
+
+        A system call is carried out by the step that reaches it. The cycle limit of earlier runs
+        does not matter.
+        """
+        if count < 1:
+            raise ConfigError(f"step count {count}: must be at least 1")
+        with self._entered():
+            self.machine.cycle_limit = NO_LIMIT
+            left = [count]
+            while True:
+                stop = self._interruptible(lambda: self._step_engine(left))
+                if stop is not None:
+                    return self._result(stop)
+
+    def pause(self) -> None:
+        """Ask a run on another thread to stop soon with `Stop.PAUSE`; it can then go on.
+
+        Where nothing runs, the next run stops before its first instruction.
+        """
+        self.machine.request(Stop.PAUSE)
+
+    def call(
+        self,
+        function: str | int,
+        *args: int | bytes,
+        cycle_limit: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Call a guest function and return its a0, unsigned.
+
+        Up to eight arguments: ints (modulo 2**64), or bytes, of which the guest gets the address of
+        a copy on its stack. Registers and pc are afterwards as before; cycles are charged. Raises
+        `CallStopped`, which holds the result, where the call ends in any other way than returning.
+        """
+        if len(args) > _MAX_ARGUMENTS:
+            raise ConfigError(f"call with {len(args)} arguments: at most {_MAX_ARGUMENTS}")
+        target = self.address_of(function)
+        machine = self.machine
+        with self._entered():
+            exited, self.exit_code = self.exit_code, None  # one may call into a guest that ended
+            saved = machine.x.tolist(), machine.pc
+            home = machine.memory.base + machine.memory.size  # never executable
+            try:
+                self._pass_arguments(args)
+                machine.x[RA] = home
+                machine.pc = target
+                result = self.run(cycle_limit=cycle_limit, timeout=timeout, until=home)
+                if result.stop is not Stop.BREAKPOINT:
+                    raise CallStopped(str(function), result, self.fault_report(result))
+                return machine.x[A0]
+            finally:
+                for number, value in enumerate(saved[0]):
+                    machine.x[number] = value
+                machine.pc = saved[1]
+                self.exit_code = exited
+
+    def close(self) -> None:
+        """Close what the guest has open and free compiled code; the VM cannot run again."""
+        if self._closed:
+            return
+        with self._entered():
+            if self._depth > 1:
+                raise ConfigError("close() inside a handler: the run that called it is not over")
+            self._closed = True
+            self.host.close()
+            self.engine.close()
+
+    # Extending it.
+
+    def syscall(self, number: int) -> Callable[[Handler], Handler]:
+        """Handle system call *number* (a7) by the decorated function, before the profile's own.
+
+        It gets a `Call` and returns an int for a0, or None to leave the registers alone.
+        """
+
+        def register(handler: Handler) -> Handler:
+            self._syscalls[number] = handler
+            return handler
+
+        return register
+
+    def host_function(self, function: str | int) -> Callable[[Handler], Handler]:
+        """Run the decorated function instead of a guest function, given by symbol or address.
+
+        It gets a `Call` whose *args* are a0..a5, and returns an int for a0 or None; the guest goes
+        on at its return address. It costs no cycles.
+        """
+        address = self.address_of(function)
+
+        def register(handler: Handler) -> Handler:
+            self._host_functions[address] = handler
+            return handler
+
+        return register
+
+    # How a run works.
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Let one thread in; the same thread may come in again (a handler that calls the guest)."""
+        if self._closed:
+            raise ConfigError("this VM was closed")
+        me = threading.get_ident()
+        with self._entry_lock:
+            if self._owner not in (None, me):
+                raise MachineBusy("another thread is running this VM; use pause() first")
+            self._owner = me
+            self._depth += 1
+        outer_limit = self.machine.cycle_limit
+        try:
+            yield
+        finally:
+            self.machine.cycle_limit = outer_limit
+            with self._entry_lock:
+                self._depth -= 1
+                if not self._depth:
+                    self._owner = None
+
+    def _interruptible(self, run: Callable[[], Stop]) -> Stop | None:
+        """Run, then pass Ctrl-C on; None where the user's handler wants the run to go on."""
+        guard = Interruptible(self.machine)
+        with guard:
+            stop = run()
+        if guard.seen or stop is Stop.INTERRUPT:
+            guard.deliver()
+        return None if stop is Stop.INTERRUPT else stop
+
+    def _run_engine(self, until: frozenset[int]) -> Stop:
+        machine = self.machine
+        while self.exit_code is None:
+            machine.breakpoints = until | self._host_functions.keys()
+            stop: Stop | None
+            if machine.pc in self._host_functions:
+                stop = self._run_host_function()
+            else:
+                stop = self.engine.run()
+                if stop is Stop.BREAKPOINT and machine.pc not in until:
+                    continue  # at a host function
+                if stop is Stop.SYSCALL:
+                    stop = self._run_syscall()
+            if stop is None and machine.pc in until:
+                stop = Stop.BREAKPOINT  # the engine would step over it now
+            if stop is not None:
+                return stop
+        return Stop.EXIT
+
+    def _step_engine(self, left: list[int]) -> Stop:
+        """Run ``left[0]`` instructions, counting them off, so that it can be called again."""
+        while left[0]:
+            if self.exit_code is not None:
+                return Stop.EXIT
+            stop: Stop | None
+            if self.machine.pc in self._host_functions:
+                stop = self._run_host_function()
+            else:
+                stop = self.engine.step(1)
+            if stop is Stop.SYSCALL:
+                stop = self._run_syscall()
+            if stop not in (None, Stop.STEP):
+                assert stop is not None
+                return stop
+            left[0] -= 1
+        return Stop.STEP
+
+    def _run_syscall(self) -> Stop | None:
+        """Carry out the call that the engine stopped behind; None to go on."""
+        machine = self.machine
+        call = Call.at_ecall(machine, self.host)
+        handler = self._syscalls.get(call.number, self._table.dispatch)
+        try:
+            outcome = handler(call)
+        except GuestFault as fault:  # of a handler of the user's; the table answers its own
+            bad_pointer = isinstance(fault, MemoryFault) and self._table.bad_pointer == "efault"
+            outcome = -EFAULT if bad_pointer else Raise(fault)
+        except BaseException:
+            # The caller's own sink or handler failed; a further run makes the call again.
+            self._go_before(call)
+            raise
+        answer: object = outcome  # whatever a handler of the caller's returned
+        if answer is not None and not isinstance(answer, int | Exit | Raise | Restart):
+            self._go_before(call)
+            raise ConfigError(
+                f"system call {call.number}: a handler returns an int or None, not {answer!r}"
+            )
+        if isinstance(outcome, Restart):
+            self._go_before(call)
+            return machine.take_request()
+        if isinstance(outcome, Raise):
+            outcome.fault.pc = call.pc  # which is relative to the machine's
+            machine.pc = outcome.fault.pc
+            machine.fault = outcome.fault
+            return Stop.FAULT
+        if isinstance(outcome, Exit):
+            code = outcome.code & 0xFF
+            self.exit_code = to_signed(code, 8) if self.profile.is_ckb else code
+            return Stop.EXIT
+        if outcome is not None:
+            machine.x[A0] = outcome & MASK64
+        return Stop.CYCLE_LIMIT if machine.cycles > machine.cycle_limit else None
+
+    def _go_before(self, call: Call) -> None:
+        """Put pc and cycles back before the ecall of *call*."""
+        self.machine.pc = call.pc
+        self.machine.cycles -= self.machine.rules.prices[Cost.SYSTEM]
+
+    def _run_host_function(self) -> Stop | None:
+        """Carry out the host function at pc; None to go on."""
+        machine = self.machine
+        arguments = tuple(machine.x[A0 : A0 + 6])
+        try:
+            outcome = self._host_functions[machine.pc](
+                Call(machine, self.host, machine.x[A7], arguments)
+            )
+        except GuestFault as fault:
+            fault.pc = machine.pc
+            machine.fault = fault
+            return Stop.FAULT
+        if isinstance(outcome, int):
+            machine.x[A0] = outcome & MASK64
+        elif outcome is not None:
+            raise ConfigError(f"a host function returns an int or None, not {outcome!r}")
+        machine.pc = machine.x[RA] & ~1
+        return None
+
+    def _pass_arguments(self, args: Sequence[int | bytes]) -> None:
+        machine = self.machine
+        for index, arg in enumerate(args):
+            if isinstance(arg, int):
+                machine.x[A0 + index] = arg & MASK64
+                continue
+            address = (machine.x[SP] - len(arg)) & -_STACK_ALIGN & MASK64
+            machine.memory.write(address, arg)
+            machine.x[SP] = address
+            machine.x[A0 + index] = address
+
+    def _result(self, stop: Stop) -> RunResult:
+        machine = self.machine
+        fault: GuestFault | None = machine.take_fault() if stop is Stop.FAULT else None
+        error, error_pc = None, None
+        if fault is not None and self.profile.is_ckb:
+            error, error_pc = ckb_view(fault, self._length_at(machine.pc))
+        return RunResult(
+            stop=stop,
+            cycles=machine.cycles,
+            pc=machine.pc,
+            exit_code=self.exit_code if stop is Stop.EXIT else None,
+            fault=fault,
+            ckb_error=error,
+            ckb_pc=error_pc,
+        )
+
+    def _length_at(self, pc: int) -> int:
+        try:
+            return fetch(self.machine.memory, self.machine.rules.isa, pc).length
+        except GuestFault:
+            return _ECALL_LENGTH
+
+
+def _read_program(program: str | os.PathLike[str] | bytes, name: str | None) -> tuple[bytes, str]:
+    if isinstance(program, bytes | bytearray | memoryview):
+        return bytes(program), name or "program"
+    path = Path(program)
+    try:
+        return path.read_bytes(), name or str(program)
+    except OSError as error:
+        raise LoadError(f"cannot read {program}: {error.strerror}") from error
+
+
+def _own_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _own_stderr(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()
+
+
+def _debug_to(stdout: Sink | None) -> Sink:
+    """CKB's debug prints are lines of their own, on the guest's standard output."""
+    sink = _own_stdout if stdout is None else stdout
+    return lambda data: sink(data + b"\n")
+
+
+def _bytes(text: Text) -> bytes:
+    if not isinstance(text, str | bytes):
+        raise ConfigError(f"{text!r}: arguments and environment are str or bytes")
+    data = os.fsencode(text) if isinstance(text, str) else text
+    if b"\0" in data:
+        raise ConfigError(f"{text!r} contains a NUL byte")
+    return data
