@@ -21,6 +21,7 @@ from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import PUBLIC, READABLE, WRITABLE, pages_touched
 from rvjit.machine.stop import Stop
+from rvjit.machine.turns import let_others_run
 
 # Cycles between two comparisons.
 _CHUNK = 20_000
@@ -93,6 +94,7 @@ class Lockstep:
 
     def _chunk(self, limit: int) -> Stop | None:
         """Run one chunk on both; None when it ended by the chunk's own limit only."""
+        let_others_run()
         machine, shadow = self.machine, self._shadow
         started = machine.cycles
         chunk_limit = min(limit, started + self._chunk_size)

@@ -15,6 +15,7 @@ from rvjit.jit.engine import Jit, Job, Statistics
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Exit, Stop
+from rvjit.machine.turns import Turns
 from rvjit.threaded.engine import Threaded
 
 # Visits before a place is compiled: so many in the first round, 256 in each other.
@@ -37,6 +38,7 @@ class Tiered:
         self._cold = Threaded(machine, counts=True)
         self._hot = Jit(machine, self._cold, self._forget)
         self._cold.hot_after(_ROUNDS, _FIRST_VISITS)
+        self._turns = Turns()
         self._ready: deque[Job] = deque()
 
     @property
@@ -50,6 +52,7 @@ class Tiered:
         self._hot.begin()
         while stop is None:
             self._publish()
+            self._turns.count()
             stop = self._after(self._hot.alternate(self._cold.native))
         return stop
 

@@ -20,6 +20,7 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.pages import page_of
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit, Stop
+from rvjit.machine.turns import Turns
 
 # Instructions that the exact engine runs before compiled code is tried again.
 _EXACT_RUN = 64
@@ -141,6 +142,7 @@ class Jit:
         self._drops: dict[int, int] = {}
         self._jobs: set[Job] = set()  # found, and neither published nor given up
         self._covered: Counter[int] = Counter()  # in how many regions an instruction stands
+        self._turns = Turns()
         self._stray = False  # the last run stopped wherever the guest happened to be
         self._breakpoints: frozenset[int] = frozenset()
         self._state_address = ctypes.addressof(machine.state)
@@ -279,6 +281,7 @@ class Jit:
 
     def _run_exactly(self, count: int) -> Stop | None:
         self.statistics.exact_runs += 1
+        self._turns.count()
         stop = self._exact.advance(count)
         return None if stop is Stop.STEP else stop
 

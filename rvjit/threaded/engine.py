@@ -14,6 +14,7 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT, PAGE_SIZE
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit, Stop
+from rvjit.machine.turns import Turns
 from rvjit.threaded.records import Records
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Threaded:
         context.size = memory.size
         for size in (1, 2, 4, 8):
             setattr(context, f"last{size}", memory.size - size)
+        self._turns = Turns()
         self._breakpoints: frozenset[int] = frozenset()
         self._records = Records(memory, context, code.marks)
         self._records.grow()
@@ -96,6 +98,7 @@ class Threaded:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
         stop = self.begin()
         while stop is None:
+            self._turns.count()
             stop = self.resolve(self.enter())
         return stop
 

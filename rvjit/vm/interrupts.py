@@ -132,4 +132,6 @@ class Interruptible:
             self._previous(signal.SIGINT, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        # While the run is in Python, as in a handler, this comes before the helper thread.
         self.seen = True
+        self._machine.request(Stop.INTERRUPT)

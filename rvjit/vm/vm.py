@@ -27,6 +27,7 @@ from rvjit.machine.fetch import fetch
 from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
+from rvjit.machine.turns import Turns
 from rvjit.syscalls import TABLES, Call, Exit, Host, Outcome, ProcessImage, Raise, Restart
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
@@ -72,6 +73,7 @@ class VM:
         self._owner: int | None = None
         self._depth = 0
         self._closed = False
+        self._turns = Turns()
         self._entry_lock = threading.Lock()
 
     @classmethod
@@ -356,6 +358,7 @@ class VM:
                     continue  # at a host function
                 if stop is Stop.SYSCALL:
                     stop = self._run_syscall()
+                self._turns.count()
             if stop is None and machine.pc in until:
                 stop = Stop.BREAKPOINT  # the engine would step over it now
             if stop is not None:
