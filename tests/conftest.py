@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,16 @@ from rvjit import VM, RunResult
 from rvjit.engines import NAMES
 
 GUESTS = Path(__file__).parent / "guests"
+
+# One code cache for the whole run and all processes that tests start, so that the threaded engine
+# is compiled once; nobody's real cache is read or written.
+CACHE = tempfile.mkdtemp(prefix="rvjit-tests-")
+os.environ["RVJIT_CACHE_DIR"] = CACHE
+os.environ.pop("RVJIT_CACHE_SIZE", None)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

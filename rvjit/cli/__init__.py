@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "disasm": "print a program's instructions",
     "info": "show what is in a program, or what this installation can do",
     "examples": "list the example programs that come with rvjit",
+    "cache": "show or clear what is kept on disk from run to run",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import rvjit
 from rvjit import engines
-from rvjit.cli import COMMANDS, arguments, output, programs, status
+from rvjit.cli import COMMANDS, arguments, cache, output, programs, status
 from rvjit.cli.elf_facts import read_facts
 from rvjit.errors import ElfError, EngineUnavailable
 from rvjit.loader import LinuxWindow, SymbolTable, install_ckb, load_linux
@@ -172,7 +172,7 @@ def installation() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "engines": {name: _why_not(name) for name in engines.NAMES},
         "profiles": {name: _profile(Profile(name)) for name in NAMES},
-        "cache": None,
+        "cache": cache.facts(),
         "exit_statuses": {each.value: meaning for each, meaning in status.MEANINGS.items()},
     }
 
@@ -226,7 +226,7 @@ def _installation_text(found: dict[str, Any]) -> str:
         ("packages", packages),
         ("platform", found["platform"]),
         ("CPU", f"{found['cpu']} ({found['cpus']} CPUs)"),
-        ("cache", "none in this version"),
+        ("cache", cache.summary(found["cache"])),
     ]
     rows += [
         (f"engine {name}", "available" if reason is None else f"not available: {reason}")

@@ -15,6 +15,7 @@ from rvjit.cli import progress as progress_display
 from rvjit.cli.guest_output import GuestOutput
 from rvjit.cli.progress import Progress
 from rvjit.cli.report import Run
+from rvjit.codegen.cache import code_cache
 from rvjit.vm.profile import NAMES, SYSCALLS
 from rvjit.vm.vm import DEFAULT_ENGINE
 
@@ -62,6 +63,9 @@ def make_parser() -> arguments.Parser:
         choices=engines.NAMES,
         default=DEFAULT_ENGINE,
         help=f"how to run it; the results are the same (default {DEFAULT_ENGINE})",
+    )
+    machine.add_argument(
+        "--no-cache", action="store_true", help="neither use nor fill the code cache on disk"
     )
     world = parser.add_argument_group("what the guest sees")
     world.add_argument(
@@ -113,6 +117,8 @@ def main(args: Namespace) -> int:
         raise status.CommandError(message, status.Status.USAGE)
     stdout = GuestOutput(sys.stdout, digest=args.digest)
     stderr = GuestOutput(sys.stderr)
+    if output.is_terminal(sys.stderr) and not args.quiet:
+        code_cache().announce = _Announcement()
     vm = _load(args, command, stdout, stderr)
     with ExitStack() as stack:
         stack.enter_context(closing(vm))
@@ -155,7 +161,20 @@ def _load(args: Namespace, command: list[str], stdout: GuestOutput, stderr: Gues
             seed=args.seed,
             real_time=args.real_time,
             tty=args.tty,
+            cache=not args.no_cache,
         )
+
+
+class _Announcement:
+    """Says, once, why the first start takes longer."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self) -> None:
+        if not self._said:
+            self._said = True
+            output.say("preparing native code for this machine; it is kept for later runs")
 
 
 def _stdin() -> int | None:

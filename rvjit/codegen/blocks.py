@@ -29,6 +29,8 @@ MAX_BLOCK_INSNS = 100
 MAX_INLINE_INSNS = 24
 MAX_INLINE_DEPTH = 1
 
+_LONGEST_INSN = 4
+
 # The link registers of the calling convention; a call through another is taken for a jump.
 LINKS = (1, 5)
 
@@ -136,12 +138,16 @@ class Node:
 
 @dataclass(frozen=True)
 class RegionSource:
-    """The guest code of one region: its entry pc and its nodes, the entry's first."""
+    """The guest code of one region: its entry pc and its nodes, the entry's first.
+
+    *reads* are all addresses whose bytes, or whose refusal to be fetched, had a part in it.
+    """
 
     pc: int
     nodes: dict[Key, Node]
     pages: frozenset[int]
     pcs: frozenset[int] = field(repr=False)
+    reads: tuple[range, ...] = field(repr=False)
 
     @property
     def insn_count(self) -> int:
@@ -168,7 +174,7 @@ def find_region(machine: Machine, pc: int, barriers: AbstractSet[int]) -> Region
         for page in pages_touched(block.pc - base, block.next_pc - block.pc)
     }
     pcs = frozenset(insn_pc for block in blocks for insn_pc in block.pcs)
-    return RegionSource(pc, nodes, frozenset(pages), pcs)
+    return RegionSource(pc, nodes, frozenset(pages), pcs, finder.reads)
 
 
 class _Finder:
@@ -201,6 +207,18 @@ class _Finder:
                 key if key in nodes else None for key in (node.taken, node.fallen, node.resumed)
             )
         return nodes
+
+    @property
+    def reads(self) -> tuple[range, ...]:
+        """Addresses that were looked at: blocks, and the instructions at which none could go on."""
+        found = []
+        for pc, block in self._blocks.items():
+            end = pc if block is None else block.next_pc
+            effects = None if block is None else block.last.spec.effects
+            if effects is None or (effects.jump is None and effects.system is not System.ECALL):
+                end += _LONGEST_INSN
+            found.append(range(pc, end))
+        return tuple(found)
 
     def _node(self, key: Key, block: Block) -> Node:
         context, _ = key

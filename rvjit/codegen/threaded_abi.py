@@ -45,7 +45,6 @@ import ctypes
 from enum import IntFlag
 from typing import ClassVar
 
-from rvjit.isa.cost import Cost
 from rvjit.machine.layout import LAYOUT_VERSION, offset_of, word_of
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit
@@ -76,13 +75,7 @@ DECODE_AHEAD = 64
 
 def key(rules: Rules, *, counts: bool) -> str:
     """Everything that the code depends on, but for the compiler and the host's CPU."""
-    prices = ",".join(f"{cost.value}={rules.prices[cost]}" for cost in Cost)
-    return (
-        f"threaded {VERSION} layout {LAYOUT_VERSION} counts {counts} "
-        f"isa {rules.isa} fences {rules.isa.strict_fences} prices {prices} "
-        f"ebreak {rules.ebreak_stops} aligned {rules.aligned_atomics} "
-        f"ckb {rules.ckb_reservation} strict {rules.strict_loads}"
-    )
+    return f"threaded {VERSION} layout {LAYOUT_VERSION} counts {counts} {rules.key}"
 
 
 class Marks(IntFlag):

@@ -38,6 +38,9 @@ class Tiered:
         self._cold = Threaded(machine, counts=True)
         self._hot = Jit(machine, self._cold, self._forget)
         self._cold.hot_after(_ROUNDS, _FIRST_VISITS)
+        # What is kept is loaded at the first visit, not now: most runs need little of it.
+        for pc in self._hot.kept:
+            self._cold.mark_compiled(pc)
         self._turns = Turns()
         self._ready: deque[Job] = deque()
 
@@ -81,13 +84,19 @@ class Tiered:
             case Exit.HOT:
                 self._request(machine.pc)
             case Exit.ENTER:
-                self._cold.unmark(machine.pc)  # its region is gone
+                if not self._hot.load(machine.pc):
+                    self._cold.unmark(machine.pc)  # its region is gone, or does not fit
             case Exit.SYSCALL | Exit.BREAKPOINT | Exit.NO_CODE:
                 stop = self._cold.resolve(reason)
         return None if stop is Stop.STEP else stop
 
     def _request(self, pc: int) -> None:
-        job = None if self._hot.has(pc) else self._hot.find(pc)
+        if self._hot.has(pc):
+            return
+        if self._hot.load(pc):  # another machine had it compiled
+            self._cold.mark_compiled(pc)
+            return
+        job = self._hot.find(pc)
         if job is not None:
             submit(job, weakref.WeakMethod(self._built))
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from rvjit.codegen.abi import region_symbol
-from rvjit.codegen.arena import Arena
-from rvjit.codegen.blocks import RegionSource, find_region
+from rvjit.codegen import abi
+from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
+from rvjit.codegen.kept import KeptRegion, Origin
 from rvjit.codegen.objects import Blob
 from rvjit.jit.dispatch import DispatchTable
+from rvjit.jit.shelf import PlacedRegion, Shelf, arena, shelf_for
 from rvjit.jit.stack import lowest_stack_address
 from rvjit.machine.engine import ExactEngine
 from rvjit.machine.machine import Machine
-from rvjit.machine.pages import page_of
+from rvjit.machine.pages import EXECUTABLE, page_of
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit, Stop
 from rvjit.machine.turns import Turns
+
+if TYPE_CHECKING:
+    from rvjit.codegen.blocks import RegionSource
 
 # Instructions that the exact engine runs before compiled code is tried again.
 _EXACT_RUN = 64
@@ -29,40 +34,41 @@ _EXACT_RUN = 64
 _MAX_DROPS = 8
 
 
-@dataclass
-class Region:
-    """One compiled region and where it lives."""
-
-    source: RegionSource
-    address: int
-    size: int
-
-
 @dataclass(eq=False)
 class Job:
     """A region to compile. `build` needs no machine, so it may run on any thread."""
 
     source: RegionSource
+    origin: Origin
+    shelf: Shelf
     rules: Rules
     base: int
     size: int
-    slots: int
-    blob: Blob | None = None
+    placed: PlacedRegion | None = None
     seconds: float = 0.0
     stale: bool = False  # the code it was made from has changed
 
     def build(self) -> None:
-        """Compile the region."""
+        """Compile the region, unless another machine has had it compiled since."""
+        self.placed = self.shelf.made(self.origin)
+        if self.placed is not None:
+            return
+        started = time.thread_time()
+        blob = self._compile()
+        self.seconds = time.thread_time() - started
+        source = self.source
+        kept = KeptRegion(self.origin, source.pcs, source.pages, source.insn_count, blob)
+        self.placed = self.shelf.add(kept, self.seconds)
+
+    def _compile(self) -> Blob:
         from rvjit.codegen.emit import RegionEmitter
         from rvjit.codegen.llvm import compiler
 
-        started = time.thread_time()
         llvm = compiler()
         emitter = RegionEmitter(
-            self.source, self.rules, self.base, self.size, self.slots, pclmul=llvm.pclmul
+            self.source, self.rules, self.base, self.size, self.origin.slots, pclmul=llvm.pclmul
         )
-        self.blob = llvm.compile(emitter.emit())
-        self.seconds = time.thread_time() - started
+        return llvm.compile(emitter.emit())
 
 
 @dataclass
@@ -70,14 +76,12 @@ class Statistics:
     """What the engine did so far; *compile_seconds* is CPU time."""
 
     regions: int = 0
+    kept_regions: int = 0  # of those, how many were there already: on disk, or of another machine
     compiled_insns: int = 0
     compile_seconds: float = 0.0
     dropped_regions: int = 0
     exact_runs: int = 0
     code_bytes: int = field(default=0)
-
-
-_arena = Arena()
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,12 @@ class _Runtime:
 _runtime: _Runtime | None = None
 
 
-def _load_runtime() -> _Runtime:
-    """Return the native functions around regions, compiled once for the process."""
+def _load_runtime(cache: CodeCache) -> _Runtime:
+    """Return the native functions around regions, loaded once for the process."""
     global _runtime  # noqa: PLW0603
     if _runtime is None:
-        from rvjit.codegen.llvm import compiler
-
-        blob = compiler().runtime
-        address = _arena.place(blob.code)
+        blob = cache.blob(abi.RUNTIME_IR, _compile_runtime)
+        address = arena.place(blob.code)
         pointer = ctypes.c_void_p
         _runtime = _Runtime(
             ctypes.CFUNCTYPE(None, pointer)(address + blob.symbols["enter"]),
@@ -109,9 +111,10 @@ def _load_runtime() -> _Runtime:
     return _runtime
 
 
-def _free_regions(regions: dict[int, Region]) -> None:
-    for region in regions.values():
-        _arena.free(region.address, region.size)
+def _compile_runtime() -> Blob:
+    from rvjit.codegen.llvm import compiler
+
+    return compiler().runtime
 
 
 class Jit:
@@ -132,12 +135,12 @@ class Jit:
         self._dropped = dropped  # called with the entry of every region that goes
         self.statistics = Statistics()
         self._exact = exact
-        runtime = _load_runtime()
+        runtime = _load_runtime(code_cache() if machine.keeps_code else NO_CACHE)
         self._enter, self._alternate = runtime.enter, runtime.alternate
         machine.state.store_slow = runtime.store_slow
         self._table = DispatchTable(machine)
-        self._regions: dict[int, Region] = {}
-        weakref.finalize(self, _free_regions, self._regions).atexit = False
+        self._shelf = shelf_for(machine)
+        self._regions: dict[int, PlacedRegion] = {}
         self._pages: dict[int, set[int]] = {}
         self._drops: dict[int, int] = {}
         self._jobs: set[Job] = set()  # found, and neither published nor given up
@@ -191,46 +194,50 @@ class Jit:
         """Whether a region can be entered at *pc*."""
         return pc in self._regions
 
+    @property
+    def kept(self) -> list[int]:
+        """The pcs for which there may be regions on disk; `load` knows more."""
+        return self._shelf.kept
+
+    def load(self, pc: int) -> bool:
+        """Let guest code run the region at *pc* that is there already; False where none fits."""
+        if not self._has_slot(pc):
+            return False
+        placed = self._shelf.find(self.machine, pc, self._table.slots, self._breakpoints)
+        if placed is None or self._thrashes(placed.pages):
+            return False
+        self._install(placed)
+        self.statistics.kept_regions += 1
+        return True
+
     def find(self, pc: int) -> Job | None:
         """Look up what a region at *pc* would be made of; None where it cannot be compiled.
 
         Code that changes from now on makes the job stale.
         """
+        from rvjit.codegen.blocks import find_region
+
         machine = self.machine
-        source = find_region(machine, pc, self._breakpoints)
-        if source is None or any(self._drops.get(page, 0) >= _MAX_DROPS for page in source.pages):
+        if not self._has_slot(pc):
             return None
-        if not self._table.covers(pc):
-            self._table.grow()
-            if not self._table.covers(pc):
-                return None  # an odd pc
+        source = find_region(machine, pc, self._breakpoints)
+        if source is None or self._thrashes(source.pages):
+            return None
         for page in source.pages:
             machine.memory.hold_code(page)
-        job = Job(
-            source, machine.rules, machine.memory.base, machine.memory.size, self._table.slots
-        )
+        origin = Origin.of(machine, pc, self._table.slots, source.reads, self._breakpoints)
+        memory = machine.memory
+        job = Job(source, origin, self._shelf, machine.rules, memory.base, memory.size)
         self._jobs.add(job)
         return job
 
     def publish(self, job: Job) -> bool:
         """Let guest code run what was made of *job*; False where that is stale."""
         self._jobs.discard(job)
-        statistics = self.statistics
-        statistics.compile_seconds += job.seconds
-        if job.stale or job.blob is None or self._breakpoints & job.source.pcs:
+        self.statistics.compile_seconds += job.seconds
+        if job.stale or job.placed is None or self._breakpoints & job.source.pcs:
             return False
-        pc, blob = job.source.pc, job.blob
-        address = _arena.place(blob.code)
-        self._drop(pc)
-        self._regions[pc] = Region(job.source, address, len(blob.code))
-        for page in job.source.pages:
-            self._pages.setdefault(page, set()).add(pc)
-            self.machine.memory.hold_code(page)
-        self._covered.update(job.source.pcs)
-        self._table.set(pc, address + blob.symbols[region_symbol(pc)])
-        statistics.regions += 1
-        statistics.compiled_insns += job.source.insn_count
-        statistics.code_bytes += len(blob.code)
+        self._install(job.placed)
         return True
 
     def drop_page(self, page: int) -> None:
@@ -245,10 +252,38 @@ class Jit:
             self._drop(pc)
 
     def close(self) -> None:
-        """Give the memory of all compiled code back, as the end of the engine's life does too."""
+        """Let go of all compiled code, as the end of the engine's life does too, and keep it."""
         for pc in list(self._regions):
             self._drop(pc)
+        self._shelf.save()
         self._exact.close()
+
+    def _has_slot(self, pc: int) -> bool:
+        """Whether the dispatch table has, or can be given, a slot for *pc*."""
+        memory = self.machine.memory
+        offset = pc - memory.base
+        if pc & 1 or not 0 <= offset < memory.size:
+            return False
+        if not self._table.covers(pc) and memory.flags[page_of(offset)] & EXECUTABLE:
+            self._table.grow()
+        return self._table.covers(pc)
+
+    def _thrashes(self, pages: AbstractSet[int]) -> bool:
+        return any(self._drops.get(page, 0) >= _MAX_DROPS for page in pages)
+
+    def _install(self, placed: PlacedRegion) -> None:
+        pc = placed.pc
+        self._drop(pc)
+        self._regions[pc] = placed
+        for page in placed.pages:
+            self._pages.setdefault(page, set()).add(pc)
+            self.machine.memory.hold_code(page)
+        self._covered.update(placed.pcs)
+        self._table.set(pc, placed.address + placed.symbols[abi.region_symbol(pc)])
+        statistics = self.statistics
+        statistics.regions += 1
+        statistics.compiled_insns += placed.insn_count
+        statistics.code_bytes += placed.size
 
     def _after(self, reason: Exit) -> Stop | None:
         """Deal with an exit of compiled code; None to go on."""
@@ -287,6 +322,8 @@ class Jit:
 
     def _compile(self, pc: int) -> bool:
         """Compile and publish the region at *pc*; False where the exact engine has to run it."""
+        if self.load(pc):
+            return True
         job = self.find(pc)
         if job is None:
             return False
@@ -300,10 +337,9 @@ class Jit:
         self._table.set(pc, 0)
         if self._dropped is not None:
             self._dropped(pc)
-        self._covered.subtract(region.source.pcs)
-        for page in region.source.pages:
+        self._covered.subtract(region.pcs)
+        for page in region.pages:
             self._pages.get(page, set()).discard(pc)
-        _arena.free(region.address, region.size)
         self.statistics.dropped_regions += 1
         self.statistics.code_bytes -= region.size
 
@@ -315,5 +351,5 @@ class Jit:
             page = page_of(breakpoint_pc - self.machine.memory.base)
             for pc in list(self._pages.get(page, ())):
                 region = self._regions[pc]
-                if breakpoint_pc in region.source.pcs:
+                if breakpoint_pc in region.pcs:
                     self._drop(pc)

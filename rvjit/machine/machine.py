@@ -38,6 +38,9 @@ class Machine:
         self.x = self.words[:32]
         self.fault: GuestFault | None = None
         self.breakpoints: frozenset[int] = frozenset()
+        # What was loaded, so that machines with the same may share compiled code; None for nobody.
+        self.program_key: bytes | None = None
+        self.keeps_code = True  # whether native code may come from the disk and be kept there
         self._requests: set[Stop] = set()
         state = self.state
         state.memory, state.page_flags, state.dirty_list = memory.addresses

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rvjit.isa import DEFAULT_ISA, Isa
-from rvjit.isa.cost import UNIT_PRICES, PriceModel
+from rvjit.isa.cost import UNIT_PRICES, Cost, PriceModel
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,13 @@ class Rules:
     # value where it fails). Otherwise address and width must match and a failing SC writes nothing.
     ckb_reservation: bool = False
     strict_loads: bool = False  # loads from pages without READABLE fault
+
+    @property
+    def key(self) -> str:
+        """Everything here as text: rules with the same key behave the same."""
+        prices = ",".join(f"{cost.value}={self.prices[cost]}" for cost in Cost)
+        return (
+            f"isa {self.isa} fences {self.isa.strict_fences} prices {prices} "
+            f"ebreak {self.ebreak_stops} aligned {self.aligned_atomics} "
+            f"ckb {self.ckb_reservation} strict {self.strict_loads}"
+        )

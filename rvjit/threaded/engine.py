@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.arena import Arena
+from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT, PAGE_SIZE
 from rvjit.machine.rules import Rules
@@ -18,6 +19,7 @@ from rvjit.machine.turns import Turns
 from rvjit.threaded.records import Records
 
 if TYPE_CHECKING:
+    from rvjit.codegen.objects import Blob
     from rvjit.interp.engine import Interpreter
 
 
@@ -36,14 +38,11 @@ _arena = Arena()
 _placed: dict[str, _Code] = {}
 
 
-def _load(rules: Rules, *, counts: bool) -> _Code:
-    """Return the code for *rules*, compiled once for the process."""
+def _load(rules: Rules, cache: CodeCache, *, counts: bool) -> _Code:
+    """Return the code for *rules*, loaded once for the process."""
     wanted = abi.key(rules, counts=counts)
     if wanted not in _placed:
-        from rvjit.codegen.llvm import compiler
-        from rvjit.codegen.threaded import compile_threaded
-
-        blob = compile_threaded(rules, compiler(), counts=counts)
+        blob = cache.blob(wanted, lambda: _compile(rules, counts=counts))
         address = _arena.place(blob.code)
         at = blob.symbols[abi.TABLE]
         offsets = memoryview(blob.code)[at : at + 4 * (1 + len(abi.MARKS))].cast("I")
@@ -57,6 +56,13 @@ def _load(rules: Rules, *, counts: bool) -> _Code:
             {mark: offsets[number] for number, mark in enumerate(abi.MARKS, 1)},
         )
     return _placed[wanted]
+
+
+def _compile(rules: Rules, *, counts: bool) -> Blob:
+    from rvjit.codegen.llvm import compiler
+    from rvjit.codegen.threaded import compile_threaded
+
+    return compile_threaded(rules, compiler(), counts=counts)
 
 
 class Threaded:
@@ -73,7 +79,8 @@ class Threaded:
 
     def __init__(self, machine: Machine, *, counts: bool = False) -> None:
         self.machine = machine
-        code = _load(machine.rules, counts=counts)
+        cache = code_cache() if machine.keeps_code else NO_CACHE
+        code = _load(machine.rules, cache, counts=counts)
         self._enter = code.enter
         self._step = code.step
         self._context = context = abi.Context()

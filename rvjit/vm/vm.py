@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rvjit import engines
 from rvjit.bits import MASK64, to_signed
+from rvjit.codegen.digests import digest
 from rvjit.errors import (
     CallStopped,
     ConfigError,
@@ -41,7 +42,7 @@ from rvjit.vm.views import MemoryView, Registers
 Handler = Callable[[Call], Outcome]
 Text = str | bytes
 Directory = tuple[str | os.PathLike[str], str, bool]
-DEFAULT_ENGINE = "jit"
+DEFAULT_ENGINE = "tiered"
 
 _ECALL_LENGTH = 4
 _MAX_ARGUMENTS = 8
@@ -94,6 +95,7 @@ class VM:
         seed: int = 0,
         real_time: bool = False,
         tty: bool = False,
+        cache: bool = True,
     ) -> VM:
         """Load a static RISC-V ELF, given by path or as its bytes.
 
@@ -105,7 +107,8 @@ class VM:
         are called with the bytes that the guest writes; by default they go to this process's own.
         *directories* are (host path, guest path, writable): the only files a guest can open.
         *seed* starts its random numbers; with *real_time* it sees the host's clock; with *tty* its
-        streams look like terminals.
+        streams look like terminals. Without *cache* nothing is taken from or written to the code
+        cache on disk.
 
         Raises `ElfError`, `ConfigError`, `EngineUnavailable`, and `LoadError` for a file that
         cannot be read.
@@ -119,6 +122,8 @@ class VM:
         file, shown = _read_program(program, name)
         memory = chosen.make_memory()
         machine = Machine(memory, chosen.rules)
+        machine.program_key = digest(file)
+        machine.keeps_code = cache
         argv = [_bytes(arg) for arg in args]
         host = Host(
             stdin=stdin,

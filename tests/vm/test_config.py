@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,13 +188,16 @@ def test_argv_by_profile(load: Load) -> None:
         assert [vm.memory.read_string(address) for address in argv] == expected
 
 
-def test_missing_engines_say_why(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_engines_say_why(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import platform
 
     from rvjit import EngineUnavailable
     from rvjit.codegen import llvm
     from rvjit.jit import engine as jit
 
+    monkeypatch.setenv("RVJIT_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(llvm, "_compiler", None)
     monkeypatch.setattr(jit, "_runtime", None)
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")

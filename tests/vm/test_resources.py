@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rvjit import VM, Stop
-from rvjit.jit import engine as jit
+from rvjit.jit import shelf
 from tests.engines.assemble import assemble, elf
 
 Load = Callable[..., tuple[VM, bytearray]]
@@ -65,16 +65,16 @@ def test_dropped_machines_leave_nothing(load: Load) -> None:
     def use() -> None:
         vm, _ = load("callee", engine="jit", memory_size=MIB)
         assert vm.call("add", 1, 2) == 3
-        assert jit._arena.used > 0
+        assert shelf.arena.used > 0
 
     for _ in range(3):
         use()
     gc.collect()
-    before = jit._arena.used, descriptors(), threading.active_count(), resident()
+    before = shelf.arena.used, descriptors(), threading.active_count(), resident()
     for _ in range(100):
         use()
     gc.collect()
-    assert jit._arena.used == before[0]
+    assert shelf.arena.used == before[0]
     assert descriptors() == before[1]
     assert threading.active_count() == before[2]
     assert resident() - before[3] < 32 * MIB
@@ -82,12 +82,12 @@ def test_dropped_machines_leave_nothing(load: Load) -> None:
 
 def test_a_closed_machine_gives_its_code_back_at_once(load: Load) -> None:
     gc.collect()
-    before = jit._arena.used
+    before = shelf.arena.used
     vm, _ = load("callee", engine="jit", memory_size=MIB)
     vm.call("add", 1, 2)
-    assert jit._arena.used > before
+    assert shelf.arena.used > before
     vm.close()
-    assert jit._arena.used == before
+    assert shelf.arena.used == before
 
 
 def test_code_that_keeps_changing_does_not_pile_up(load: Load) -> None:
@@ -95,21 +95,21 @@ def test_code_that_keeps_changing_does_not_pile_up(load: Load) -> None:
     memory = vm.machine.memory
     page = (vm.address_of("add") - memory.base) >> 12
     vm.call("add", 1, 2)
-    used = jit._arena.used
+    used = shelf.arena.used
     for _ in range(20):
         memory.drop_code(page)
         vm.call("add", 1, 2)
-        assert jit._arena.used <= used + 4096
+        assert shelf.arena.used <= used + 4096
 
 
 def test_many_runs_of_one_machine_do_not_grow(load: Load) -> None:
     vm, _ = load("forever", engine="jit", memory_size=MIB)
     vm.run(cycle_limit=1000)
     gc.collect()
-    before = jit._arena.used, resident(), descriptors(), threading.active_count()
+    before = shelf.arena.used, resident(), descriptors(), threading.active_count()
     for _ in range(3000):
         vm.run(cycle_limit=vm.cycles + 100)
-    assert jit._arena.used - before[0] < 4096  # entries in the middle of the loop
+    assert shelf.arena.used - before[0] < 4096  # entries in the middle of the loop
     assert resident() - before[1] < 8 * MIB
     assert descriptors() == before[2]
     assert threading.active_count() == before[3]
