@@ -145,7 +145,7 @@ _MOST_UNSAVED = 16
 
 def shelf_for(machine: Machine) -> Shelf:
     """Return the shelf of the machine's program; one of its own for a machine without any."""
-    if machine.program_key is None:
+    if machine.program_key is None or not machine.keeps_code:
         return Shelf(NO_CACHE, None)
     if len(_unsaved) > _MOST_UNSAVED:
         save_all()
@@ -153,7 +153,7 @@ def shelf_for(machine: Machine) -> Shelf:
     window = f"{memory.base:#x} {memory.size:#x}"
     parts = (machine.program_key, f"{window} {machine.rules.key}".encode())
     name = f"regions-{digest(b''.join(parts)).hex()}"
-    cache = code_cache() if machine.keeps_code else NO_CACHE
+    cache = code_cache()
     key = cache.root, name
     with _shelves_lock:
         shelf = _shelves.get(key)

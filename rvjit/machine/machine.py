@@ -40,7 +40,7 @@ class Machine:
         self.breakpoints: frozenset[int] = frozenset()
         # What was loaded, so that machines with the same may share compiled code; None for nobody.
         self.program_key: bytes | None = None
-        self.keeps_code = True  # whether native code may come from the disk and be kept there
+        self.keeps_code = True  # share it at all, or on disk
         self._requests: set[Stop] = set()
         state = self.state
         state.memory, state.page_flags, state.dirty_list = memory.addresses

@@ -107,8 +107,8 @@ class VM:
         are called with the bytes that the guest writes; by default they go to this process's own.
         *directories* are (host path, guest path, writable): the only files a guest can open.
         *seed* starts its random numbers; with *real_time* it sees the host's clock; with *tty* its
-        streams look like terminals. Without *cache* nothing is taken from or written to the code
-        cache on disk.
+        streams look like terminals. Without *cache* native code is neither kept on disk nor
+        shared with other VMs of the program.
 
         Raises `ElfError`, `ConfigError`, `EngineUnavailable`, and `LoadError` for a file that
         cannot be read.

@@ -75,9 +75,7 @@ def test_a_damaged_blob_is_made_again(
     assert make.times == 2
 
 
-def test_a_blob_of_another_name_is_not_taken(
-    cache: Callable[[], CodeCache], make: Counted
-) -> None:
+def test_a_blob_of_another_name_is_not_taken(cache: Callable[[], CodeCache], make: Counted) -> None:
     """As if two names had one digest."""
     cache().blob("name", make)
     one = only_file(cache())
@@ -132,7 +130,13 @@ def test_size_zero_keeps_nothing(tmp_path: Path, make: Counted) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("", 512 << 20), ("0", 0), ("4096", 4096), ("64M", 64 << 20), ("1GiB", 1 << 30), ("8kb", 8192)],
+    [
+        ("", 512 << 20),
+        ("0", 0),
+        ("4096", 4096),
+        ("64M", 64 << 20),
+        ("1GiB", 1 << 30),
+    ],
 )
 def test_the_environment_says_where_and_how_much(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, size: int

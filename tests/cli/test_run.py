@@ -41,7 +41,7 @@ def test_statistics_say_cycles_time_speed_and_memory(capfd):
     assert main(["run", "--stats", "example:fib", "10"]) == 0
     err = capfd.readouterr().err
     assert err.startswith("rvjit: exit 0: ")
-    for word in (" cycles in ", " s, ", "MIPS (jit)", "regions", "exact runs", "peak memory"):
+    for word in (" cycles in ", " s, ", "MIPS (tiered)", "regions", "exact runs", "peak memory"):
         assert word in err
 
 
@@ -59,7 +59,7 @@ def test_the_json_report_has_everything(tmp_path, capfd):
     assert (found["program"], found["profile"], found["syscalls"]) == (
         *("example:sha256", "linux", "linux"),
     )
-    assert (found["engine"], found["version"]) == ("jit", rvjit.__version__)
+    assert (found["engine"], found["version"]) == ("tiered", rvjit.__version__)
     assert found["memory_size"] == 64 << 20
     assert found["stdout_bytes"] == len(out)
     assert int(found["pc"], 16) > 0
@@ -241,7 +241,7 @@ def test_progress_changes_no_result(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("rvjit.cli.progress.Lines.interval", 0.02)
     reports = []
     for options in ([], ["--progress"]):
-        _, found = report(tmp_path / "o.json", *options, "--digest", "example:fib", "25")
+        _, found = report(tmp_path / "o.json", *options, "--digest", "example:fib", "34")
         reports.append((found["cycles"], found["pc"], found["registers"], found["digest"]))
     assert reports[0] == reports[1]
     assert "cycles, " in capfd.readouterr().err

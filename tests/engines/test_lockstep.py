@@ -61,8 +61,12 @@ def rotates_wrong_when_interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[
     translate.factory.cache_clear()
 
 
+# Nothing that others compiled, and nothing that others get: some of it is wrong on purpose.
+ALONE: dict[str, Any] = {"engine": "lockstep", "memory_size": 1 << 20, "cache": False}
+
+
 def mismatch(load: Load, code: Code = PROGRAM, **options: Any) -> EngineMismatch:
-    vm, _ = load(elf(code, R | W | X), engine="lockstep", memory_size=1 << 20, **options)
+    vm, _ = load(elf(code, R | W | X), **ALONE, **options)
     with pytest.raises(EngineMismatch) as caught:
         vm.run(timeout=60)
     return caught.value
@@ -91,7 +95,7 @@ def test_a_wrong_translation_is_found(load: Load) -> None:
 @pytest.mark.usefixtures("rotates_wrong_when_compiled")
 def test_nothing_is_found_where_it_makes_no_difference(load: Load) -> None:
     code = assemble("_start: li a0, 5\n rol a0, a0, zero\n li a7, 93\n ecall")
-    vm, _ = load(elf(code), engine="lockstep", memory_size=1 << 20)
+    vm, _ = load(elf(code), **ALONE)
     assert vm.run().exit_code == 5
 
 
@@ -139,7 +143,7 @@ def test_wrong_memory_flags_cycles_and_stops_are_found(load: Load) -> None:
                     j again
         """)
         program = elf(code, R | X, ((0x13000, bytes(64), R | W),))
-        vm, _ = load(program, engine="lockstep", memory_size=1 << 20)
+        vm, _ = load(program, **ALONE)
         vm.syscall(5000)(lambda call, vm=vm, change=change: change(vm) if vm.cycles > 50 else None)
         with pytest.raises(EngineMismatch) as caught:
             vm.run(cycle_limit=100)
@@ -163,7 +167,7 @@ def test_a_price_that_differs_is_found(load: Load, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(emit.RegionEmitter, "__init__", init)
     code = assemble("_start: li a0, 3\n nop\n div a1, a0, a0\n again: addi a1, a1, 1\n j again")
-    vm, _ = load(elf(code), engine="lockstep", memory_size=1 << 20)
+    vm, _ = load(elf(code), **ALONE)
     with pytest.raises(EngineMismatch):
         vm.run(cycle_limit=100)
 
@@ -177,7 +181,7 @@ def test_a_run_without_differences_is_like_any_other(load: Load) -> None:
 
 
 def test_what_the_host_changes_is_seen_by_both(load: Load) -> None:
-    vm, _ = load("callee", engine="lockstep", memory_size=1 << 20)
+    vm, _ = load("callee", **ALONE)
     memory = vm.machine.memory
     sp = vm.registers["sp"]
     vm.run(cycle_limit=500)
@@ -193,5 +197,9 @@ def test_what_the_host_changes_is_seen_by_both(load: Load) -> None:
 
 def test_dear_instructions_do_not_hold_it_up(load: Load) -> None:
     prices = PriceModel("dear", dict.fromkeys(Cost, 1 << 30))
-    vm, _ = load("callee", engine="lockstep", memory_size=1 << 20, profile=Profile(prices=prices))
+    vm, _ = load(
+        "callee",
+        **ALONE,
+        profile=Profile(prices=prices),
+    )
     assert vm.run(cycle_limit=50 << 30).cycles == 50 << 30

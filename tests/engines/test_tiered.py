@@ -16,9 +16,9 @@ from rvjit.engines.compare import first_difference
 PROGRAMS = [(example.name, str(example.small_size)) for example in rvjit.examples.EXAMPLES]
 
 
-def make(name: str, size: str, engine: str) -> VM:
+def make(name: str, size: str, engine: str, *, cache: bool = True) -> VM:
     return VM.from_elf(rvjit.example(name), args=[size], engine=engine, name=name,
-                       stdout=lambda data: None)  # fmt: skip
+                       stdout=lambda data: None, cache=cache)  # fmt: skip
 
 
 @pytest.fixture
@@ -62,6 +62,6 @@ def test_results_do_not_depend_on_the_race() -> None:
 
 
 def test_what_runs_once_is_not_compiled() -> None:
-    vm = make("hello", "1", "tiered")
+    vm = make("hello", "1", "tiered", cache=False)
     assert vm.run(timeout=60).exit_code == 0
     assert vm.engine.statistics.regions == 0
