@@ -1,8 +1,6 @@
 """`python -m rvjit` is the command `rvjit`."""
 
-import sys
-
-from rvjit.cli import main
+from rvjit.cli import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
-from typing import NoReturn
+from functools import lru_cache
 
 from rvjit.cli.status import CommandError, Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _SIZE = re.compile(r"(\d[\d_]*)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _MODES = {"ro": False, "rw": True}
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. argparse finds that out by `shutil`, whose import is 2 ms."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **({"width": _columns() - 2} | options))
+
+
+@lru_cache
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        width = int(columns) if columns.isdecimal() else os.get_terminal_size().columns
+    except OSError:
+        width = 0
+    return width or 80
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +45,7 @@ class Parser(argparse.ArgumentParser):
             description=summary[:1].upper() + summary[1:] + ".",
             epilog=epilog,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
         )
 
     def error(self, message: str) -> NoReturn:

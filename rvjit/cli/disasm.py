@@ -14,7 +14,10 @@ from rvjit.cli.status import CommandError, Status
 from rvjit.errors import ConfigError, ElfError
 from rvjit.isa import DEFAULT_ISA, Insn, Isa, disassemble
 from rvjit.isa.expr import Op
-from rvjit.loader import Program, SymbolTable, install_ckb, load_linux
+from rvjit.loader.elf import load_linux
+from rvjit.loader.install_ckb import install_ckb
+from rvjit.loader.program import Program
+from rvjit.loader.symbols import SymbolTable
 from rvjit.machine.memory import MAX_SIZE
 from rvjit.vm.profile import NAMES, Profile
 

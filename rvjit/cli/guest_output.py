@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import select
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
 
 from rvjit.syscalls.clock import SLICE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hashlib import _Hash
+    from typing import TextIO
 
 _NEWLINE = 0x0A
 
@@ -39,7 +39,11 @@ class GuestOutput:
         self.before: Callable[[], None] = _nothing
         self.pending: Callable[[], bool] = _never
         self.close: Callable[[], None] = _nothing
-        self._digest: _Hash | None = hashlib.sha256() if digest else None
+        self._digest: _Hash | None = None
+        if digest:
+            import hashlib
+
+            self._digest = hashlib.sha256()
         self._stream = stream
         self._handle = _handle_of(stream)
         self._stalls = self._handle is not None and _may_stall(self._handle)

@@ -15,7 +15,10 @@ from rvjit import engines
 from rvjit.cli import COMMANDS, arguments, cache, output, programs, status
 from rvjit.cli.elf_facts import read_facts
 from rvjit.errors import ElfError, EngineUnavailable
-from rvjit.loader import LinuxWindow, SymbolTable, install_ckb, load_linux
+from rvjit.loader.elf import load_linux
+from rvjit.loader.install_ckb import install_ckb
+from rvjit.loader.symbols import SymbolTable
+from rvjit.loader.window import LinuxWindow
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import MAX_SIZE
 from rvjit.machine.pages import PAGE_SIZE, round_up

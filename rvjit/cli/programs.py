@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rvjit import examples
 from rvjit.cli.status import CommandError, Status
@@ -13,7 +13,7 @@ from rvjit.errors import ElfError
 _PREFIX = "example:"
 
 
-def locate(program: str) -> Path:
+def locate(program: str) -> str:
     """Return the file that *program* names. Raises `CommandError` for one that cannot be."""
     names = [example.name for example in examples.EXAMPLES]
     if program.startswith(_PREFIX):
@@ -24,19 +24,19 @@ def locate(program: str) -> Path:
                 f"there are {', '.join(names)}",
                 Status.LOAD,
             )
-        return examples.path(name)
-    path = Path(program)
-    if program in names and not path.exists():
+        return examples.file_of(name)
+    if program in names and not os.path.exists(program):
         raise CommandError(
             f"no file is called {program!r}; the example is {_PREFIX}{program}", Status.LOAD
         )
-    return path
+    return program
 
 
 def read(program: str) -> bytes:
     """Return the bytes of *program*. Raises `CommandError` where that fails."""
     try:
-        return locate(program).read_bytes()
+        with open(locate(program), "rb") as file:
+            return file.read()
     except OSError as error:
         raise CommandError(f"cannot read {program}: {error.strerror}", Status.LOAD) from error
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import rvjit
 from rvjit import VM, RunResult, Stop
 from rvjit.bits import MASK64
 from rvjit.cli import output
 from rvjit.cli.guest_output import GuestOutput
+from rvjit.values import dataclass
 from rvjit.vm.result import fault_as_dict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _HASH_CHUNK = 1 << 20
 
@@ -83,6 +85,8 @@ def as_dict(run: Run, *, with_digest: bool) -> dict[str, Any]:
 
 def digests(run: Run) -> dict[str, str]:
     """Return SHA-256 of registers (little-endian words), all of memory, and stdout, in hex."""
+    import hashlib
+
     registers = b"".join((value & MASK64).to_bytes(8, "little") for value in run.vm.registers)
     memory = hashlib.sha256()
     base, size = run.vm.memory.base, run.vm.memory.size
@@ -98,7 +102,7 @@ def digests(run: Run) -> dict[str, str]:
 def statistics(vm: VM) -> dict[str, int | float] | None:
     """Return what the engine counted; None where it counts nothing."""
     counted = getattr(vm.engine, "statistics", None)
-    return None if counted is None else asdict(counted)
+    return None if counted is None else vars(counted)
 
 
 def say_how_it_ended(run: Run, *, cycle_limit: int | None, timeout: float | None) -> None:

@@ -7,17 +7,19 @@ import sys
 import time
 from argparse import REMAINDER, Namespace
 from contextlib import ExitStack, closing
-from typing import TextIO
 
 from rvjit import VM, Profile, RunResult, Stop, engines
-from rvjit.cli import COMMANDS, arguments, output, programs, report, status
-from rvjit.cli import progress as progress_display
+from rvjit.cli import COMMANDS, arguments, output, programs, status
 from rvjit.cli.guest_output import GuestOutput
-from rvjit.cli.progress import Progress
-from rvjit.cli.report import Run
 from rvjit.codegen.cache import code_cache
 from rvjit.vm.profile import NAMES, SYSCALLS
 from rvjit.vm.vm import DEFAULT_ENGINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from rvjit.cli.progress import Progress
 
 _STDIN = 0
 
@@ -126,13 +128,12 @@ def main(args: Namespace) -> int:
         for stream in (stdout, stderr):
             stream.pending = vm.machine.pending
             stream.close = vm.pause
-        shown = progress_display.make((stdout, stderr)) if args.progress else None
+        shown = _progress((stdout, stderr)) if args.progress else None
         result, seconds = _run(vm, args.cycles, args.timeout, shown)
-        run = Run(command[0], vm, result, seconds, stdout)
         for name, stream in (("stdout", stdout), ("stderr", stderr)):
             if dropped := stream.finish():
                 output.say(f"{dropped} bytes of the guest's {name} had no reader and are lost")
-        _report(args, run, target)
+        _report(args, command[0], vm, (result, seconds), stdout, target)
     return status.of_result(result)
 
 
@@ -199,6 +200,12 @@ def _open_report(path: str | None, stack: ExitStack) -> TextIO | None:
         raise status.CommandError(message, status.Status.HOST) from error
 
 
+def _progress(streams: tuple[GuestOutput, ...]) -> Progress:
+    from rvjit.cli import progress
+
+    return progress.make(streams)
+
+
 def _run(
     vm: VM, cycle_limit: int | None, timeout: float | None, shown: Progress | None
 ) -> tuple[RunResult, float]:
@@ -224,6 +231,9 @@ def _run_in_slices(
 
     That changes no result, as a stop for time is exact and can be gone on from.
     """
+    from rvjit.cli import report
+    from rvjit.cli.progress import describe
+
     started = time.perf_counter()
     while True:
         used = time.perf_counter() - started
@@ -233,12 +243,26 @@ def _run_in_slices(
         if result.stop is not Stop.TIMEOUT or (timeout is not None and used >= timeout):
             return result
         speed = report.speed(vm, result.cycles, used)
-        shown.show(progress_display.describe(result.cycles, used, speed, cycle_limit))
+        shown.show(describe(result.cycles, used, speed, cycle_limit))
 
 
-def _report(args: Namespace, run: Run, target: TextIO | None) -> None:
+def _report(
+    args: Namespace,
+    program: str,
+    vm: VM,
+    end: tuple[RunResult, float],
+    stdout: GuestOutput,
+    target: TextIO | None,
+) -> None:
+    summary = args.stats or (output.is_terminal(sys.stderr) and not args.quiet)
+    result, seconds = end
+    if result.stop is Stop.EXIT and not (summary or target is not None or args.digest):
+        return  # most runs of scripts: what makes reports is not even imported
+    from rvjit.cli import report
+
+    run = report.Run(program, vm, result, seconds, stdout)
     report.say_how_it_ended(run, cycle_limit=args.cycles, timeout=args.timeout)
-    if args.stats or (output.is_terminal(sys.stderr) and not args.quiet):
+    if summary:
         report.say_summary(run)
     if args.stats:
         report.say_statistics(run)

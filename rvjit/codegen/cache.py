@@ -14,14 +14,17 @@ import marshal
 import os
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
 
+from rvjit.codegen.blob import Blob
 from rvjit.codegen.bundle import Bundle, Record, merge, pack
 from rvjit.codegen.digests import digest
 from rvjit.codegen.fingerprint import fingerprint
 from rvjit.codegen.folder import Folder, shrink
-from rvjit.codegen.objects import Blob
 from rvjit.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DIRECTORY = "RVJIT_CACHE_DIR"
 SIZE = "RVJIT_CACHE_SIZE"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-# Not through hashlib, which loads OpenSSL: 2 ms of a start that is to take 20.
-from _blake2 import blake2b
+# Not through hashlib where that can be avoided: it loads OpenSSL, 2 ms of a start.
+try:
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 
 _BYTES = 16
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import PathFinder
 
 from rvjit.codegen.digests import digest
 
@@ -50,7 +49,8 @@ def _cpu() -> bytes:
 
 def _llvm() -> bytes:
     """Return size and time of the files of llvmlite's library."""
-    found = PathFinder.find_spec("llvmlite")
+    specs = (finder.find_spec("llvmlite", None) for finder in sys.meta_path)
+    found = next((spec for spec in specs if spec is not None), None)
     if found is None or found.origin is None:
         raise FileNotFoundError("llvmlite")
     return _stamps(os.path.join(os.path.dirname(found.origin), "binding"), (".so", "ffi.py"))

@@ -11,8 +11,8 @@ import marshal
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
+from rvjit.codegen.blob import Blob
 from rvjit.codegen.cache import dump
-from rvjit.codegen.objects import Blob
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import EXECUTABLE, pages_touched

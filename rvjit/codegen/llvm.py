@@ -8,8 +8,9 @@ from functools import cached_property
 import llvmlite.binding as llvm
 
 from rvjit.codegen import abi
+from rvjit.codegen.blob import Blob
 from rvjit.codegen.lower import DECLARATIONS
-from rvjit.codegen.objects import Blob, link
+from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from rvjit.codegen.blob import Blob
 from rvjit.errors import InternalError
 
 _SHF_ALLOC = 2
@@ -17,14 +18,6 @@ _SHT_SYMTAB = 2
 _SHT_RELA = 4
 _SHT_NOBITS = 8
 _RELATIVE = {2: "R_X86_64_PC32", 4: "R_X86_64_PLT32"}
-
-
-@dataclass(frozen=True)
-class Blob:
-    """Machine code that runs at any address; *symbols* are byte offsets of its functions."""
-
-    code: bytes
-    symbols: dict[str, int]
 
 
 @dataclass(frozen=True)

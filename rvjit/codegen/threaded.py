@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rvjit.codegen import abi as region_abi
 from rvjit.codegen import threaded_abi as abi
+from rvjit.codegen.blob import Blob
 from rvjit.codegen.lower import DECLARATIONS
-from rvjit.codegen.objects import Blob
 from rvjit.codegen.threaded_decoder import DECODE_IR, Choice, DecoderEmitter, Kind, fuse_text
 from rvjit.codegen.threaded_handlers import Form, HandlerEmitter, Watch, is_direct, store_cold
 from rvjit.codegen.threaded_pairs import pairs

@@ -43,11 +43,14 @@ from __future__ import annotations
 
 import ctypes
 from enum import IntFlag
-from typing import ClassVar
 
 from rvjit.machine.layout import LAYOUT_VERSION, offset_of, word_of
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 # Raised with every change of what is generated for the same rules; part of the key.
 VERSION = 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from rvjit.errors import ConfigError
-from rvjit.machine.engine import Engine
-from rvjit.machine.machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.machine.engine import Engine
+    from rvjit.machine.machine import Machine
 
 NAMES = ("interp", "threaded", "jit", "tiered", "lockstep")
 

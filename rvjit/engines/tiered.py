@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 
-from rvjit.engines.worker import submit
 from rvjit.jit.engine import Jit, Job, Statistics
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
@@ -25,7 +24,18 @@ _FIRST_VISITS = 256
 # Instructions that the threaded engine runs where compiled code does not fit under the limit.
 _EXACT_RUN = 256
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.engines.worker import Done
+
 _LIMIT_WORD = word_of("limit_word")
+
+
+def submit(job: Job, done: weakref.WeakMethod[Done]) -> None:
+    """Have *job* compiled, and *done* called; what does it is imported for the first one."""
+    from rvjit.engines import worker
+
+    worker.submit(job, done)
 
 
 class Tiered:

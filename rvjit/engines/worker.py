@@ -7,9 +7,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from queue import SimpleQueue
 
 from rvjit.jit.engine import Job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 Done = Callable[[Job], None]
 _Task = tuple[Job, "weakref.WeakMethod[Done]"]
@@ -19,6 +22,8 @@ class _Worker:
     """Builds jobs in the order of their arrival, as long as somebody still wants them."""
 
     def __init__(self) -> None:
+        from queue import SimpleQueue
+
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="rvjit-compiler", daemon=True)

@@ -1,9 +1,15 @@
 """The instruction set: definitions and what follows from them; no machine, no engine."""
 
+from __future__ import annotations
+
 from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
-from rvjit.isa.decode import Decoder, Insn
-from rvjit.isa.disasm import disassemble
-from rvjit.isa.isa import DEFAULT_ISA, EXTENSIONS, Isa
+from rvjit.isa.isa import DEFAULT_ISA, Isa
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.isa.decode import Decoder, Insn
+    from rvjit.isa.disasm import disassemble
+    from rvjit.isa.extensions import EXTENSIONS
 
 __all__ = [
     "CKB_PRICES",
@@ -17,3 +23,19 @@ __all__ = [
     "PriceModel",
     "disassemble",
 ]
+
+# What needs the definitions of instructions is imported when it is asked for.
+_LATER = {
+    "Decoder": "decode",
+    "EXTENSIONS": "extensions",
+    "Insn": "decode",
+    "disassemble": "disasm",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

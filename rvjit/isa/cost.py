@@ -7,11 +7,11 @@ instruction can be priced by accident.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
 from rvjit.errors import ConfigError
+from rvjit.values import dataclass, field
 
 
 class Cost(Enum):

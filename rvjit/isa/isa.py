@@ -1,23 +1,18 @@
-"""Isa: which extensions a machine has, by name."""
+"""Isa: which extensions a machine has, by name; what is in them is imported to decode."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from rvjit.errors import ConfigError
-from rvjit.isa.decode import Decoder
-from rvjit.isa.ext.a import A
-from rvjit.isa.ext.c import C
-from rvjit.isa.ext.fence_any import FENCE_ANY
-from rvjit.isa.ext.m import M
-from rvjit.isa.ext.rv64i import I
-from rvjit.isa.ext.zb import ZBA, ZBB, ZBC, ZBS
-from rvjit.isa.ext.zicond import ZICOND
-from rvjit.isa.spec import Extension
+from rvjit.values import dataclass
 
-# In the order of canonical ISA strings. `fence_any` is chosen by a flag, not by name.
-EXTENSIONS: tuple[Extension, ...] = (I, M, A, C, ZBA, ZBB, ZBC, ZBS, ZICOND, FENCE_ANY)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.isa.decode import Decoder
+
+# In the order of canonical ISA strings.
+NAMES = ("i", "m", "a", "c", "zba", "zbb", "zbc", "zbs", "zicond")
 
 _BASE = frozenset({"i", "m", "c"})  # always present, as in CKB-VM
 _B = frozenset({"zba", "zbb", "zbc", "zbs"})
@@ -66,7 +61,7 @@ class Isa:
 
     def __str__(self) -> str:
         """Return the canonical ISA string, such as ``rv64imac_zba_zbb_zbc_zbs``."""
-        names = [ext.name for ext in EXTENSIONS if ext.name in self.extensions]
+        names = [name for name in NAMES if name in self.extensions]
         letters = "".join(name for name in names if len(name) == 1)
         return "_".join(["rv64" + letters, *(name for name in names if len(name) > 1)])
 
@@ -82,6 +77,12 @@ _decoders: dict[tuple[frozenset[str], bool], Decoder] = {}
 def _decoder(names: frozenset[str], strict_fences: bool) -> Decoder:
     key = (names, strict_fences)
     if key not in _decoders:
+        # Definitions are for those who decode, which a process with all it needs in the cache does
+        # not: they take a quarter of a start.
+        from rvjit.isa.decode import Decoder
+        from rvjit.isa.ext.fence_any import FENCE_ANY
+        from rvjit.isa.extensions import EXTENSIONS
+
         chosen = [ext for ext in EXTENSIONS if ext.name in names]
         _decoders[key] = Decoder(chosen if strict_fences else [*chosen, FENCE_ANY])
     return _decoders[key]

@@ -7,25 +7,25 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from rvjit.codegen import abi
+from rvjit.codegen.blob import Blob
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
 from rvjit.codegen.kept import KeptRegion, Origin
-from rvjit.codegen.objects import Blob
 from rvjit.jit.dispatch import DispatchTable
 from rvjit.jit.shelf import PlacedRegion, Shelf, arena, shelf_for
 from rvjit.jit.stack import lowest_stack_address
-from rvjit.machine.engine import ExactEngine
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import EXECUTABLE, page_of
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit, Stop
 from rvjit.machine.turns import Turns
+from rvjit.values import dataclass, field
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.codegen.blocks import RegionSource
+    from rvjit.machine.engine import ExactEngine
 
 # Instructions that the exact engine runs before compiled code is tried again.
 _EXACT_RUN = 64

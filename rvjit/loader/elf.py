@@ -7,7 +7,6 @@ header is read by `struct`, for precise refusals and to bound the tables that py
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from io import BytesIO
 from itertools import pairwise
@@ -111,7 +110,7 @@ def load_linux(file: bytes, *, window_base: int, window_size: int, name: str = "
         phnum=header.phnum,
         symbols=SymbolTable(file, bias),
         name=name,
-        digest=hashlib.sha256(file).hexdigest(),
+        file=file,
         is_pie=is_pie,
         load_bias=bias,
         file_bytes_loaded=sum(each.filesz for each in loads),

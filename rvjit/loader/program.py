@@ -5,10 +5,11 @@ One `Program` may be installed in any number of memories, at the same time and f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import cached_property
 
 from rvjit.errors import ConfigError
 from rvjit.loader.symbols import SymbolTable
+from rvjit.values import dataclass, field
 
 __all__ = ["Program", "Segment", "SymbolTable"]
 
@@ -50,8 +51,8 @@ class Program:
 
     *segments* are in ascending order and do not overlap, though two may share a page.
     *phdr_address* is where the program headers are in guest memory, 0 if nowhere.
-    *file_bytes_loaded* is the sum of p_filesz over all PT_LOAD headers. *digest* is the SHA-256 of
-    the file in hex. *load_bias* is what was added to the file's addresses (seldom negative), 0
+    *file_bytes_loaded* is the sum of p_filesz over all PT_LOAD headers. *file* is the whole
+    file. *load_bias* is what was added to the file's addresses (seldom negative), 0
     unless *is_pie*.
     """
 
@@ -62,10 +63,17 @@ class Program:
     phnum: int
     symbols: SymbolTable = field(compare=False, repr=False)
     name: str
-    digest: str
+    file: bytes = field(repr=False)
     is_pie: bool
     load_bias: int
     file_bytes_loaded: int
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the file in hex."""
+        from hashlib import sha256
+
+        return sha256(self.file).hexdigest()
 
     @property
     def end(self) -> int:

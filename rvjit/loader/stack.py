@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
 
 from rvjit.bits import MASK32
 from rvjit.errors import ConfigError, OutOfBounds, PermissionDenied
-from rvjit.loader.ckb import CkbElfError, check_version
 from rvjit.loader.program import Program
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import PAGE_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Types of auxiliary vector entries (Linux, include/uapi/linux/auxvec.h).
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS = 0, 3, 4, 5, 6, 7, 8
@@ -127,6 +129,8 @@ def build_ckb_stack(
     arguments. Registers other than sp stay 0. Raises `CkbElfError`: MemOutOfStack after all stores,
     or what the first store that fails ran into (MemOutOfBound, MemWriteOnExecutablePage).
     """
+    from rvjit.loader.ckb import CkbElfError, check_version
+
     check_version(version)
     size = memory.size // 4 if stack_size is None else stack_size
     start = memory.size - size if stack_start is None else stack_start
@@ -155,6 +159,8 @@ def build_ckb_stack(
 
 
 def _store(memory: Memory, address: int, data: bytes) -> None:
+    from rvjit.loader.ckb import CkbElfError
+
     try:
         memory.write(address, data)
     except OutOfBounds as error:

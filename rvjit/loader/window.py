@@ -6,10 +6,9 @@ one guard page that nothing maps, so that stores to it fault; the stack, up to t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rvjit.errors import ConfigError
 from rvjit.machine.pages import PAGE_SIZE, round_down
+from rvjit.values import dataclass
 
 LARGEST_STACK = 8 << 20
 _SMALLEST_WINDOW = 4 * PAGE_SIZE  # one page each for program, guard and stack, and one to spare

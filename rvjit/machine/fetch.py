@@ -7,9 +7,12 @@ page two bytes and, for a long instruction, two more; every touched page must be
 from __future__ import annotations
 
 from rvjit.errors import IllegalInstruction, OutOfBounds, PermissionDenied
-from rvjit.isa import Insn, Isa
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import EXECUTABLE, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pages_touched
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.isa import Insn, Isa
 
 _WIDE = 4
 _NARROW = 2

@@ -7,7 +7,10 @@ down. `LAYOUT_VERSION` changes with every change here, and is part of every key 
 from __future__ import annotations
 
 import ctypes
-from typing import ClassVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 LAYOUT_VERSION = 2
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from functools import lru_cache
-from typing import Protocol
 
 from rvjit.errors import ConfigError, OutOfBounds, PermissionDenied
 from rvjit.machine.pages import (
@@ -26,27 +25,35 @@ from rvjit.machine.pages import (
     pages_touched,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
 MAX_SIZE = 64 << 30
 _MAP_NORESERVE = 0x4000  # Linux; the mmap module does not name it in Python 3.11
 _ADDRESS_SPACE = 1 << 64
 _BIG_ZERO = 64 * PAGE_SIZE  # from here on giving pages back beats writing zeros
 
 
-class CodeCache(Protocol):
-    """What an engine keeps of decoded or compiled code, as memory sees it."""
+if TYPE_CHECKING:
 
-    def drop_page(self, page: int) -> None:
-        """Forget everything made from bytes of page *page*."""
+    class CodeCache(Protocol):
+        """What an engine keeps of decoded or compiled code, as memory sees it."""
+
+        def drop_page(self, page: int) -> None:
+            """Forget everything made from bytes of page *page*."""
 
 
-class WriteWatcher(Protocol):
-    """Somebody who must hear of writes that do not come from an engine's guest code."""
+if TYPE_CHECKING:
 
-    def host_wrote(self, offset: int, size: int) -> None:
-        """Bytes ``[offset, offset + size)`` changed."""
+    class WriteWatcher(Protocol):
+        """Somebody who must hear of writes that do not come from an engine's guest code."""
 
-    def flags_changed(self, pages: range) -> None:
-        """Flag bytes of *pages* changed."""
+        def host_wrote(self, offset: int, size: int) -> None:
+            """Bytes ``[offset, offset + size)`` changed."""
+
+        def flags_changed(self, pages: range) -> None:
+            """Flag bytes of *pages* changed."""
 
 
 def reserve(size: int) -> mmap.mmap:

@@ -5,10 +5,9 @@ Everything here changes results, so it is part of the key of all compiled code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rvjit.isa import DEFAULT_ISA, Isa
 from rvjit.isa.cost import UNIT_PRICES, Cost, PriceModel
+from rvjit.values import dataclass
 
 
 @dataclass(frozen=True)

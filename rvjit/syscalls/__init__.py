@@ -1,14 +1,14 @@
 """What a guest may ask of its host: system-call tables, and the host they act on.
 
-`TABLES` is the only list. Whoever runs a guest builds a `Host` and a `Call` and looks at the
+`table` knows them all. Whoever runs a guest builds a `Host` and a `Call` and looks at the
 `Outcome` of `SyscallTable.dispatch`.
 """
 
 from __future__ import annotations
 
-from rvjit.syscalls.ckb import CKB
+from importlib import import_module
+
 from rvjit.syscalls.host import Host, HostState, ProcessImage
-from rvjit.syscalls.linux import LINUX
 from rvjit.syscalls.table import (
     RESTART,
     Call,
@@ -21,13 +21,19 @@ from rvjit.syscalls.table import (
     syscall,
 )
 
-TABLES = {table.name: table for table in (CKB, LINUX)}
+# Where the tables are, by name.
+_TABLES = {"ckb": ("rvjit.syscalls.ckb", "CKB"), "linux": ("rvjit.syscalls.linux", "LINUX")}
+
+
+def table(name: str) -> SyscallTable:
+    """Return the table called *name*, of ``ckb`` and ``linux``; what is in it is imported now."""
+    module, variable = _TABLES[name]
+    found: SyscallTable = getattr(import_module(module), variable)
+    return found
+
 
 __all__ = [
-    "CKB",
-    "LINUX",
     "RESTART",
-    "TABLES",
     "Call",
     "Entry",
     "Exit",
@@ -39,4 +45,5 @@ __all__ = [
     "Restart",
     "SyscallTable",
     "syscall",
+    "table",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from rvjit.values import dataclass
 
 FD_LIMIT = 1024  # numbers; also the guest's RLIMIT_NOFILE
 MAX_FILES = 256  # open host files of one guest, however many numbers name them
@@ -20,7 +21,7 @@ S_IFCHR = 0o020000
 Pending = Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FileStatus:
     """What stat tells; *times* are access, change of contents and change of status, in ns."""
 

@@ -14,11 +14,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from rvjit.errors import ConfigError
 from rvjit.syscalls.descriptors import O_APPEND, FileStatus
 from rvjit.syscalls.files import OpenDirectory, OpenFile, status_of
+from rvjit.values import dataclass
 
 PATH_MAX = 4096  # bytes of a guest path, with its NUL
 _MAX_LINKS = 40
@@ -38,7 +38,8 @@ _HOST_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOST_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class Mount(NamedTuple):
+@dataclass(frozen=True)
+class Mount:
     """One allowed directory."""
 
     guest: bytes  # normalised path without a slash at the end; empty for the root
@@ -47,7 +48,8 @@ class Mount(NamedTuple):
     device: int  # the guest's number for it
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A name in an open directory of the host, and the guest's path of it."""
 
     mount: Mount

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from rvjit.machine.memory import Memory
 from rvjit.syscalls.clock import Clock
@@ -13,12 +12,13 @@ from rvjit.syscalls.directories import Directories
 from rvjit.syscalls.entropy import Entropy
 from rvjit.syscalls.space import AddressSpace
 from rvjit.syscalls.streams import BytesInput, OutputStream, Sink, Source, discard, open_input
+from rvjit.values import dataclass, field
 
 UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
 _RLIMIT_STACK, _RLIMIT_CORE, _RLIMIT_NOFILE = 3, 4, 7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ProcessImage:
     """Where the loader left room, page-aligned addresses of the window, ascending.
 
@@ -32,7 +32,7 @@ class ProcessImage:
     exe: str = "/program"
 
 
-@dataclass(slots=True)
+@dataclass
 class Signals:
     """What the guest said about signals; bit ``n - 1`` of a mask is signal n."""
 
@@ -42,7 +42,7 @@ class Signals:
     alternate_stack: bytes = b""  # stack_t as written; empty: none
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HostState:
     """What of a host a snapshot needs, in plain values.
 

@@ -8,11 +8,11 @@ cost nothing, and what is given back is zeroed at once.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT, PAGE_SIZE, READABLE, WRITABLE, round_up
 from rvjit.syscalls.ranges import Ranges
+from rvjit.values import dataclass
 
 MAX_RANGES = 65536  # of mapped pages; Linux has a similar limit (vm.max_map_count)
 _COPY = 1 << 16  # bytes
@@ -22,7 +22,7 @@ _IS_SET = bytes([0]) + bytes([1]) * 255
 _PERMISSION_OF = bytes(flags & _PERMISSIONS for flags in range(256))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Protection:
     """What a page allows."""
 

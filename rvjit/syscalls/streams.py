@@ -6,13 +6,14 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from rvjit.syscalls.clock import SLICE
 from rvjit.syscalls.descriptors import S_IFCHR, Description, FileStatus, Pending
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
+    from typing import Protocol, TypeAlias
 
 CHUNK = 1 << 20  # bytes moved at once between guest and host
 
@@ -20,14 +21,16 @@ _NULL_DEVICE = 0x103  # major 1, minor 3
 _TERMINAL = 0x8800  # major 136, minor 0
 
 
-class Reader(Protocol):
-    """What a binary file object has to have to be an input."""
+if TYPE_CHECKING:
 
-    def read(self, size: int, /) -> bytes | None:
-        """Return up to *size* bytes; empty at the end, None where there is nothing yet."""
+    class Reader(Protocol):
+        """What a binary file object has to have to be an input."""
+
+        def read(self, size: int, /) -> bytes | None:
+            """Return up to *size* bytes; empty at the end, None where there is nothing yet."""
 
 
-Source: TypeAlias = bytes | bytearray | memoryview | Reader | int | None
+Source: TypeAlias = "bytes | bytearray | memoryview | Reader | int | None"
 Sink: TypeAlias = Callable[[bytes], object]
 
 

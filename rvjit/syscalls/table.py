@@ -9,16 +9,18 @@ operation, become what the table's policy says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from rvjit.bits import MASK64, to_signed
 from rvjit.errors import DefinitionError, GuestFault, MemoryFault, UnknownSyscall
 from rvjit.syscalls.errnos import EFAULT, ENOSYS, guest_errno
+from rvjit.values import dataclass, field
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final, Literal, TypeAlias
+
     from rvjit.machine.machine import Machine
     from rvjit.syscalls.host import Host
 
@@ -27,14 +29,14 @@ _A7 = 17
 _ARGUMENTS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exit:
     """The guest ended itself; *code* is in 0..255."""
 
     code: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Raise:
     """The call is fatal: the run ends with `Stop.FAULT`, pc at the ecall, which is charged."""
 
@@ -53,7 +55,7 @@ class Restart(Enum):
 RESTART: Final = Restart.RESTART
 
 # An int goes to a0 modulo 2**64; None leaves the registers alone.
-Outcome: TypeAlias = int | Exit | Raise | Restart | None
+Outcome: TypeAlias = "int | Exit | Raise | Restart | None"
 Handler: TypeAlias = "Callable[[Call], Outcome]"
 
 
@@ -103,14 +105,16 @@ class Call:
         self.machine.cycles = min(self.machine.cycles + cycles, MASK64)
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One row of a table. *since* is the first VM version that has it."""
 
-    number: int
-    name: str
-    handler: Handler
-    since: int = 0
+    __slots__ = ("handler", "name", "number", "since")
+
+    def __init__(self, number: int, name: str, handler: Handler, since: int = 0) -> None:
+        self.number = number
+        self.name = name
+        self.handler = handler
+        self.since = since
 
 
 def syscall(number: int, name: str, *, since: int = 0) -> Callable[[Handler], Entry]:

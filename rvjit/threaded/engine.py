@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.arena import Arena
@@ -17,9 +15,11 @@ from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit, Stop
 from rvjit.machine.turns import Turns
 from rvjit.threaded.records import Records
+from rvjit.values import dataclass
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rvjit.codegen.objects import Blob
+    from rvjit.codegen.blob import Blob
     from rvjit.interp.engine import Interpreter
 
 

@@ -6,13 +6,12 @@ where it stored ra. That needs the start of the function, so it goes as far as s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rvjit.errors import GuestFault, MemoryFault
 from rvjit.isa.registers import RA, S0, SP
 from rvjit.loader.program import SymbolTable
 from rvjit.machine.fetch import fetch
 from rvjit.machine.machine import Machine
+from rvjit.values import dataclass
 
 MAX_FRAMES = 64
 _MAX_PROLOGUE = 256  # instructions looked at between the start of a function and its pc

@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -29,9 +28,7 @@ class _Watcher:
         self.lock = threading.Lock()
         self.machines: list[Machine] = []
         self.chained: int = -1
-        self._receiver, self.sender = socket.socketpair()
-        self._receiver.setblocking(False)
-        self.sender.setblocking(False)
+        self._receiver, self.sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         threading.Thread(target=self._watch, name="rvjit-interrupts", daemon=True).start()
 
     def _watch(self) -> None:
@@ -45,7 +42,7 @@ class _Watcher:
     def drain(self) -> None:
         """Deal with all signals that have come; the caller holds the lock."""
         try:
-            data = self._receiver.recv(4096)
+            data = os.read(self._receiver, 4096)
         except BlockingIOError:
             return  # the other of the two threads that call this was quicker
         if signal.SIGINT in data and self.machines:
@@ -90,11 +87,11 @@ class Interruptible:
             _watcher = _Watcher()
         self._previous = handler
         signal.signal(signal.SIGINT, self._note)
-        outer = signal.set_wakeup_fd(_watcher.sender.fileno(), warn_on_full_buffer=False)
+        outer = signal.set_wakeup_fd(_watcher.sender, warn_on_full_buffer=False)
         with _watcher.lock:
             _watcher.machines.append(self._machine)
             self._outer_descriptor = outer
-            if outer != _watcher.sender.fileno():
+            if outer != _watcher.sender:
                 _watcher.chained = outer
         if self.seen:  # before the watcher knew of this machine
             self._machine.request(Stop.INTERRUPT)

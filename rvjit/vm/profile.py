@@ -5,12 +5,11 @@ Two come with rvjit, `linux` and `ckb`; each part of either can be chosen alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from rvjit.errors import ConfigError
 from rvjit.isa import CKB_PRICES, UNIT_PRICES, Isa, PriceModel
 from rvjit.machine.memory import Memory
 from rvjit.machine.rules import Rules
+from rvjit.values import dataclass, field, replace
 
 NAMES = ("linux", "ckb")
 SYSCALLS = ("linux", "ckb")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from rvjit.errors import (
     BadSyscall,
     GuestFault,
@@ -14,6 +11,11 @@ from rvjit.errors import (
     UnknownSyscall,
 )
 from rvjit.machine.stop import Stop
+from rvjit.values import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # What CKB-VM calls each of our faults (CKB-FACTS 5.8); it has one permission error.
 _CKB_OUT_OF_BOUNDS = "MemOutOfBound"

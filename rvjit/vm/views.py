@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import overload
 
 from rvjit.bits import MASK64
 from rvjit.errors import ConfigError
 from rvjit.isa.registers import ABI_NAMES, register_number
 from rvjit.machine.machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import overload
 
 
 class Registers:
@@ -93,11 +96,13 @@ class MemoryView:
         """Addresses of pages written since the machine was made, in order of first write."""
         return [self._memory.base + page * 4096 for page in self._memory.dirty_pages]
 
-    @overload
-    def __getitem__(self, where: int) -> int: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def __getitem__(self, where: slice) -> bytes: ...
+        @overload
+        def __getitem__(self, where: int) -> int: ...
+
+        @overload
+        def __getitem__(self, where: slice) -> bytes: ...
 
     def __getitem__(self, where: int | slice) -> int | bytes:
         if isinstance(where, slice):

@@ -7,10 +7,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from rvjit import engines
 from rvjit.bits import MASK64, to_signed
+from rvjit.codegen.cache import NO_CACHE, code_cache
 from rvjit.codegen.digests import digest
 from rvjit.errors import (
     CallStopped,
@@ -23,13 +23,15 @@ from rvjit.errors import (
 )
 from rvjit.isa.cost import Cost
 from rvjit.isa.registers import A0, A7, RA, SP
-from rvjit.loader import Image, Program, install_ckb, install_linux, load_linux
+from rvjit.loader.install import Image, install_linux
+from rvjit.loader.kept import load_linux_once
+from rvjit.loader.program import Program
 from rvjit.machine.fetch import fetch
 from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
 from rvjit.machine.turns import Turns
-from rvjit.syscalls import TABLES, Call, Exit, Host, Outcome, ProcessImage, Raise, Restart
+from rvjit.syscalls import Call, Exit, Host, Outcome, ProcessImage, Raise, Restart, table
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
 from rvjit.vm.backtrace import Frame, backtrace
@@ -68,7 +70,7 @@ class VM:
         self.engine = engines.make(engine, machine)
         self.exit_code: int | None = None
         assert profile.syscalls is not None
-        self._table = TABLES[profile.syscalls].for_version(profile.vm_version)
+        self._table = table(profile.syscalls).for_version(profile.vm_version)
         self._syscalls: dict[int, Handler] = {}
         self._host_functions: dict[int, Handler] = {}
         self._owner: int | None = None
@@ -137,9 +139,18 @@ class VM:
             vm_version=chosen.vm_version,
         )
         if chosen.is_ckb:
+            from rvjit.loader.install_ckb import install_ckb
+
             image = install_ckb(file, memory, argv, chosen.vm_version, name=shown)
         else:
-            loaded = load_linux(file, window_base=memory.base, window_size=memory.size, name=shown)
+            loaded = load_linux_once(
+                file,
+                machine.program_key,
+                code_cache() if cache else NO_CACHE,
+                window_base=memory.base,
+                window_size=memory.size,
+                name=shown,
+            )
             pairs = [_bytes(key) + b"=" + _bytes(value) for key, value in (env or {}).items()]
             argv.insert(0, os.fsencode(shown))
             image = install_linux(loaded, memory, argv, pairs, host.entropy.take(16))
@@ -485,9 +496,9 @@ class VM:
 def _read_program(program: str | os.PathLike[str] | bytes, name: str | None) -> tuple[bytes, str]:
     if isinstance(program, bytes | bytearray | memoryview):
         return bytes(program), name or "program"
-    path = Path(program)
     try:
-        return path.read_bytes(), name or str(program)
+        with open(program, "rb") as file:
+            return file.read(), name or str(program)
     except OSError as error:
         raise LoadError(f"cannot read {program}: {error.strerror}") from error
 

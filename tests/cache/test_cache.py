@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rvjit.codegen.blob import Blob
 from rvjit.codegen.cache import CodeCache, code_cache
 from rvjit.codegen.fingerprint import fingerprint
-from rvjit.codegen.objects import Blob
 from rvjit.errors import ConfigError
 
 BLOB = Blob(b"\x90\xc3" * 50, {"enter": 0, "step": 2})
@@ -178,7 +179,7 @@ def test_the_fingerprint_follows_what_code_depends_on(
         with monkeypatch.context() as patch:
             patch.setattr(module, part, lambda: b"another")
             assert fingerprint() not in (here, None)
-    monkeypatch.setattr(module.PathFinder, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "meta_path", [])
     assert fingerprint() is None
     assert CodeCache(str(tmp_path), 1 << 20).why_not() is not None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rvjit.errors import ConfigError
-from rvjit.loader import CkbElfError, init_pages, load_actions, load_ckb
+from rvjit.loader.ckb import CkbElfError, init_pages, load_actions, load_ckb
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import DIRTY, EXECUTABLE, FREEZED
 

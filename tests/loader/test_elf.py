@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from rvjit.errors import ConfigError, ElfError
-from rvjit.loader import LinuxWindow, load_linux
+from rvjit.loader.elf import load_linux
+from rvjit.loader.window import LinuxWindow
 
 BASE, SIZE = 0x10000, 64 << 20
 R, W, X = 4, 2, 1

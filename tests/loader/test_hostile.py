@@ -14,15 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvjit.errors import ElfError
-from rvjit.loader import (
-    CkbElfError,
-    SymbolTable,
-    install_ckb,
-    install_linux,
-    load_actions,
-    load_ckb,
-    load_linux,
-)
+from rvjit.loader.ckb import CkbElfError, load_actions, load_ckb
+from rvjit.loader.elf import load_linux
+from rvjit.loader.install import install_linux
+from rvjit.loader.install_ckb import install_ckb
+from rvjit.loader.symbols import SymbolTable
 from rvjit.machine.memory import Memory
 
 BASE, SIZE = 0x10000, 8 << 20

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rvjit.errors import ConfigError, PermissionDenied
-from rvjit.loader import CkbElfError, install_ckb, install_linux, load_linux
+from rvjit.loader.ckb import CkbElfError
+from rvjit.loader.elf import load_linux
+from rvjit.loader.install import install_linux
+from rvjit.loader.install_ckb import install_ckb
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import DIRTY, EXECUTABLE, READABLE, WRITABLE
 

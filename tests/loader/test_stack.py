@@ -7,7 +7,10 @@ import struct
 import pytest
 
 from rvjit.errors import ConfigError
-from rvjit.loader import CkbElfError, LinuxWindow, build_ckb_stack, build_linux_stack, load_linux
+from rvjit.loader.ckb import CkbElfError
+from rvjit.loader.elf import load_linux
+from rvjit.loader.stack import build_ckb_stack, build_linux_stack
+from rvjit.loader.window import LinuxWindow
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import DIRTY, EXECUTABLE
 

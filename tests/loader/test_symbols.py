@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rvjit.loader import SymbolTable
+from rvjit.loader.symbols import SymbolTable
 
 FUNC, OBJECT, NOTYPE = 2, 1, 0
 LOCAL, GLOBAL = 0x00, 0x10
