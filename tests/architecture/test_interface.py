@@ -73,6 +73,23 @@ def test_importing_is_light() -> None:
     assert "rvjit.codegen.llvm" not in loaded
 
 
+def test_a_warm_run_is_lighter_still() -> None:
+    """A program that was run before needs no compiler, no ELF parser, no decoder; see values.py."""
+    script = (
+        "from rvjit.cli import main\n"
+        "assert main(['run', '--quiet', 'example:hello']) == 0\n"
+    )  # fmt: skip
+    loaded_by(script)
+    loaded = loaded_by(script) - loaded_by("")
+    needless = {
+        *HEAVY,
+        *("dataclasses", "inspect", "typing", "pathlib", "hashlib", "socket", "urllib", "shutil"),
+        *("rvjit.isa.spec", "rvjit.isa.decode", "rvjit.codegen.blocks", "rvjit.interp"),
+        *("rvjit.loader.elf", "rvjit.loader.ckb", "rvjit.engines.worker", "rvjit.cli.report"),
+    }
+    assert not loaded & needless
+
+
 def test_the_reference_runs_without_llvm() -> None:
     script = (
         "import rvjit\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,7 +115,7 @@ def test_many_processes_at_once_fill_one_bundle(fresh: Path) -> None:
     last = in_process("jit")
     assert last["kept"] == last["regions"] == ended[0]["regions"]
     assert sorted(path.name.split("-")[0] for path in fresh.iterdir() if "blob" not in path.name) \
-        == ["lock", "regions"]  # fmt: skip
+        == ["lock", "program", "regions"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("fresh")
@@ -266,3 +267,53 @@ def test_the_tiered_engine_compiles_once_for_all(
         vm.run(cycle_limit=300_000)
         assert vm.engine.statistics.regions > 0
     assert len(compilations) == len(set(compilations))
+
+
+def private_bytes() -> int:
+    """Memory of this process that nobody shares."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Private_Dirty:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("no Private_Dirty")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_many_machines_of_one_program_cost_little(load: Load, compilations: list[int]) -> None:
+    """A window of 64 MiB each, of which the guest touches about five pages."""
+    program = Path(rvjit.example("quicksort"))
+
+    def machine() -> VM:
+        vm, _ = load(program, args=["200"], engine="jit")
+        assert vm.run(timeout=60).exit_code == 0
+        return vm
+
+    first = machine()
+    gc.collect()
+    regions, used, open_files = len(compilations), shelf.arena.used, os.listdir("/proc/self/fd")
+    before = private_bytes()
+    machines = [machine() for _ in range(200)]
+    assert len(compilations) == regions == first.engine.statistics.regions > 0
+    assert shelf.arena.used == used
+    assert len(os.listdir("/proc/self/fd")) <= len(open_files)
+    assert len({id(vm.program.file) for vm in machines}) == 1
+    assert (private_bytes() - before) // len(machines) < 256 << 10
+
+
+def test_a_known_file_is_not_parsed_again(
+    fresh: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rvjit.loader import elf, kept
+
+    program = Path(rvjit.example("json"))
+    parsed = load(program)[0].program
+    monkeypatch.setattr(elf, "load_linux", None)
+    monkeypatch.setattr(kept, "_programs", {})
+    again, _ = load(program, args=["1"])
+    assert again.program is not parsed
+    assert again.program == parsed
+    assert again.program.digest == parsed.digest
+    assert again.address_of("main") == parsed.symbols.address("main")
+    assert again.run(timeout=60).exit_code == 0
+    monkeypatch.setattr(kept, "_programs", {})
+    with pytest.raises(TypeError):  # another window: the parser would be needed
+        load(program, memory_size=16 << 20)

@@ -8,7 +8,9 @@ from rvjit.bits import MASK64
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
 from rvjit.machine.rules import Rules
-from rvjit.syscalls import CKB, LINUX, Call, Host, ProcessImage
+from rvjit.syscalls import Call, Host, ProcessImage
+from rvjit.syscalls.ckb import CKB
+from rvjit.syscalls.linux import LINUX
 
 BASE = 0x10000
 SIZE = 4 << 20
