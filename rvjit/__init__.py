@@ -32,13 +32,33 @@ from rvjit.errors import (
     UnknownSyscall,
 )
 from rvjit.examples import path as example
-from rvjit.isa import CKB_PRICES, UNIT_PRICES, Cost, Isa, PriceModel
-from rvjit.machine.stop import Stop
-from rvjit.syscalls import Call, Exit
-from rvjit.vm.backtrace import Frame
-from rvjit.vm.profile import Profile
-from rvjit.vm.result import RunResult
-from rvjit.vm.vm import VM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
+    from rvjit.isa.isa import Isa
+    from rvjit.machine.stop import Stop
+    from rvjit.syscalls.table import Call, Exit
+    from rvjit.vm.backtrace import Frame
+    from rvjit.vm.profile import Profile
+    from rvjit.vm.result import RunResult
+    from rvjit.vm.vm import VM
+
+# Where the rest is, imported when it is asked for: a start needs little of a program that is there.
+_LATER = {
+    "CKB_PRICES": "isa.cost",
+    "Call": "syscalls.table",
+    "Cost": "isa.cost",
+    "Exit": "syscalls.table",
+    "Frame": "vm.backtrace",
+    "Isa": "isa.isa",
+    "PriceModel": "isa.cost",
+    "Profile": "vm.profile",
+    "RunResult": "vm.result",
+    "Stop": "machine.stop",
+    "UNIT_PRICES": "isa.cost",
+    "VM": "vm.vm",
+}
 
 __version__ = "0.1.0"
 
@@ -77,3 +97,17 @@ __all__ = [
     "UnknownSyscall",
     "example",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

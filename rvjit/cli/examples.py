@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from dataclasses import asdict
 
 from rvjit import examples
 from rvjit.cli import COMMANDS, output
@@ -24,7 +23,7 @@ def main(args: Namespace) -> int:
     """Print the list."""
     if args.json:
         listed = [
-            asdict(example) | {"path": str(examples.path(example.name))}
+            vars(example) | {"path": str(examples.path(example.name))}
             for example in examples.EXAMPLES
         ]
         output.write_json(sys.stdout, listed)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
 from rvjit.cli import output
 from rvjit.cli.guest_output import GuestOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from rich.live import Live
 
 LIVE_INTERVAL = 0.25  # seconds

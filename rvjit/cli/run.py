@@ -8,12 +8,14 @@ import time
 from argparse import REMAINDER, Namespace
 from contextlib import ExitStack, closing
 
-from rvjit import VM, Profile, RunResult, Stop, engines
+from rvjit import engines
 from rvjit.cli import COMMANDS, arguments, output, programs, status
 from rvjit.cli.guest_output import GuestOutput
 from rvjit.codegen.cache import code_cache
-from rvjit.vm.profile import NAMES, SYSCALLS
-from rvjit.vm.vm import DEFAULT_ENGINE
+from rvjit.machine.stop import Stop
+from rvjit.vm.profile import NAMES, SYSCALLS, Profile
+from rvjit.vm.result import RunResult
+from rvjit.vm.vm import DEFAULT_ENGINE, VM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,6 +34,8 @@ class Bundle:
     A file that is no bundle, or whose index is damaged, has no records.
     """
 
+    _close = staticmethod(os.close)  # modules may be gone before the last object is
+
     def __init__(self, file: int) -> None:
         self._file = file
         self._places: dict[int, list[tuple[int, int, int]]] = {}  # offset, size, checksum
@@ -52,7 +54,7 @@ class Bundle:
             at += length
 
     def __del__(self) -> None:
-        os.close(self._file)
+        self._close(self._file)
 
     @property
     def keys(self) -> list[int]:

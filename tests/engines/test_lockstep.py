@@ -12,6 +12,7 @@ from rvjit.codegen.lower import Lowering
 from rvjit.interp import translate
 from rvjit.isa import Cost
 from rvjit.isa.expr import Op, Val
+from rvjit.values import replace
 from tests.engines.assemble import Code, R, W, X, assemble, elf
 
 Load = Callable[..., tuple[VM, bytearray]]
@@ -160,10 +161,9 @@ def test_a_price_that_differs_is_found(load: Load, monkeypatch: pytest.MonkeyPat
     right = emit.RegionEmitter.__init__
 
     def init(self, source, rules, *args, **named):
-        import dataclasses
 
         prices = Wrong("wrong", rules.prices.prices)
-        right(self, source, dataclasses.replace(rules, prices=prices), *args, **named)
+        right(self, source, replace(rules, prices=prices), *args, **named)
 
     monkeypatch.setattr(emit.RegionEmitter, "__init__", init)
     code = assemble("_start: li a0, 3\n nop\n div a1, a0, a0\n again: addi a1, a1, 1\n j again")

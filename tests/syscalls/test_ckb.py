@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rvjit.errors import BadSyscall, OutOfBounds, UnknownSyscall
-from rvjit.syscalls import CKB, Raise
+from rvjit.syscalls import Raise
+from rvjit.syscalls.ckb import CKB
 
 
 @pytest.mark.parametrize(

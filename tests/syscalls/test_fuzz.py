@@ -9,7 +9,9 @@ import time
 import pytest
 
 from rvjit.machine.stop import Stop
-from rvjit.syscalls import CKB, LINUX, RESTART, Exit, Raise
+from rvjit.syscalls import RESTART, Exit, Raise
+from rvjit.syscalls.ckb import CKB
+from rvjit.syscalls.linux import LINUX
 
 from .conftest import BASE, END, PAGE, SIZE, STACK, Guest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -40,7 +39,7 @@ def test_an_exit(load: Load, engine: str) -> None:
     assert vm.run() == result  # and again
     assert vm.step() == result
     assert result.check() is result
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         result.cycles = 0
 
 
