@@ -102,7 +102,7 @@ def digests(run: Run) -> dict[str, str]:
 def statistics(vm: VM) -> dict[str, int | float] | None:
     """Return what the engine counted; None where it counts nothing."""
     counted = getattr(vm.engine, "statistics", None)
-    return None if counted is None else vars(counted)
+    return None if counted is None else dict(vars(counted))
 
 
 def say_how_it_ended(run: Run, *, cycle_limit: int | None, timeout: float | None) -> None:

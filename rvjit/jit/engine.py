@@ -195,8 +195,8 @@ class Jit:
         return pc in self._regions
 
     @property
-    def kept(self) -> list[int]:
-        """The pcs for which there may be regions on disk; `load` knows more."""
+    def kept(self) -> set[int]:
+        """The pcs for which there may be regions already; `load` knows more."""
         return self._shelf.kept
 
     def load(self, pc: int) -> bool:

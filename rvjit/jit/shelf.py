@@ -66,9 +66,11 @@ class Shelf:
         self._bundle: Bundle | None = None if name is None else cache.bundle(name)
 
     @property
-    def kept(self) -> list[int]:
-        """The pcs that had regions on disk when the first machine came."""
-        return [] if self._bundle is None else self._bundle.keys
+    def kept(self) -> set[int]:
+        """The pcs that have, or lately had, regions: on disk, or of other machines."""
+        with self._lock:
+            on_disk = [] if self._bundle is None else self._bundle.keys
+            return {*on_disk, *self._new, *self._placed}
 
     def find(
         self, machine: Machine, pc: int, slots: int, barriers: AbstractSet[int]

@@ -267,6 +267,10 @@ def test_the_tiered_engine_compiles_once_for_all(
         vm.run(cycle_limit=300_000)
         assert vm.engine.statistics.regions > 0
     assert len(compilations) == len(set(compilations))
+    late, _ = load("forever", engine="tiered")  # and who comes later is hot at once
+    late.run(cycle_limit=2_000)
+    assert late.engine.statistics.kept_regions > 0
+    assert len(compilations) == len(set(compilations))
 
 
 def private_bytes() -> int:
