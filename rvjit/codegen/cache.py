@@ -96,6 +96,8 @@ class CodeCache:
         """Add *records* to the bundle *name*."""
         if self.folder is None:
             return
+        if fingerprint() != self.folder.name:
+            return  # rvjit or llvmlite were changed under our feet: what made this is unknown
         try:
             with self.folder.locked():
                 there = self.bundle(name)

@@ -46,6 +46,7 @@ class Folder:
 
     def __init__(self, root: str, name: str) -> None:
         self.root = root
+        self.name = name
         self.path = os.path.join(root, name)
 
     def holds(self, path: str) -> bool:
@@ -125,8 +126,7 @@ class Folder:
         outer = os.open(self.root, flags)
         try:
             _check(os.fstat(outer), True, self.root)
-            name = os.path.basename(self.path)
-            inner = os.open(name, flags | os.O_NOFOLLOW, dir_fd=outer)
+            inner = os.open(self.name, flags | os.O_NOFOLLOW, dir_fd=outer)
         finally:
             os.close(outer)
         try:

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from rvjit.syscalls.host import Host, HostState, ProcessImage
 from rvjit.syscalls.table import (
     RESTART,
@@ -27,6 +25,8 @@ _TABLES = {"ckb": ("rvjit.syscalls.ckb", "CKB"), "linux": ("rvjit.syscalls.linux
 
 def table(name: str) -> SyscallTable:
     """Return the table called *name*, of ``ckb`` and ``linux``; what is in it is imported now."""
+    from importlib import import_module
+
     module, variable = _TABLES[name]
     found: SyscallTable = getattr(import_module(module), variable)
     return found

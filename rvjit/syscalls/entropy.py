@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-# Not through hashlib where that can be avoided: it loads OpenSSL, and every start takes 16 bytes.
-try:
-    from _sha3 import shake_128  # type: ignore[import-not-found]
-except ImportError:
-    from hashlib import shake_128
-
 _BLOCK = 4096
 
 
@@ -36,6 +30,12 @@ class Entropy:
 
     def _load(self, index: int) -> bytes:
         if index != self._index:
+            # Not through hashlib where that can be avoided: it loads OpenSSL, 2 ms of a start.
+            try:
+                from _sha3 import shake_128  # type: ignore[import-not-found]
+            except ImportError:
+                from hashlib import shake_128
+
             self._index = index
             self._block = shake_128(self._key + str(index).encode()).digest(_BLOCK)
         return self._block

@@ -184,6 +184,19 @@ def test_the_fingerprint_follows_what_code_depends_on(
     assert CodeCache(str(tmp_path), 1 << 20).why_not() is not None
 
 
+def test_code_of_changed_sources_is_not_kept(
+    cache: Callable[[], CodeCache], make: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that goes on while rvjit is updated may have imported some of the old modules."""
+    from rvjit.codegen import fingerprint as module
+
+    old = cache()
+    assert old.folder is not None
+    monkeypatch.setattr(module, "_sources", lambda: b"updated")
+    assert old.blob("name", make) == BLOB
+    assert not Path(old.folder.path).exists()
+
+
 def test_the_fingerprint_sees_a_changed_source(tmp_path: Path) -> None:
     from rvjit.codegen.fingerprint import _stamps
 
