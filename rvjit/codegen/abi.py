@@ -2,20 +2,21 @@
 
 A **region** is one native function, compiled from guest code that is entered at one pc::
 
-    { i64 pc, i64 cycles } region(ptr state, ptr memory, ptr page_flags, i64 cycles)
+    { i64 pc, i64 cycles, i64 hot... }
+    region(ptr state, ptr memory, ptr page_flags, i64 cycles, i64 hot...)    x86_regcallcc
 
-* It is called with guest registers in the state buffer and the cycle counter in *cycles*;
-  `State.pc` and `State.cycles` are stale while it runs.
-* It returns with every guest register in the state buffer. A **jump** returns the pc to go on at
-  and the counter, both outside the state buffer. Every **other exit** (`machine.stop.Exit`) stores
-  pc, cycles and exit_reason in the state and returns the impossible pc `NOT_A_PC`, so no caller
-  can take it for a return address.
+* It is called with the **hot registers** (`HOT`) and the cycle counter in registers of the host,
+  all others in the state buffer, where the hot ones, `State.pc` and `State.cycles` are stale.
+* A **jump** returns the pc to go on at, the counter and the hot registers; the others are in the
+  state buffer. Every **other exit** (`machine.stop.Exit`) stores all registers, pc, cycles and
+  exit_reason in the state and returns the impossible pc `NOT_A_PC`, so no caller can take it for a
+  return address.
 * A **checkpoint** is the entry, a target of a retreating edge, or the place after a call. There
   ``cycles + price of the dearest path to the next checkpoint > limit_word`` leads to `Exit.LIMIT`
   with pc at the checkpoint and nothing behind it done; between checkpoints cycles are only added.
   Whoever wants the guest stopped zeroes that word.
-* A guest call is a call of the callee's region, all registers stored before. If it comes back with
-  the return address, the caller goes on behind the call; else it returns the same pair to its own
+* A guest call is a call of the callee's region, the others stored before. If it comes back with the
+  return address, the caller goes on behind the call; else it returns the same pair to its own
   caller, so every exit unwinds the host's stack to `enter`. A region that calls first compares the
   stack pointer with host_stack_limit and returns its own pc where the stack is nearly used.
 * A fault is never raised by compiled code: `Exit.EXACT` leaves the state as it is before the
@@ -37,12 +38,13 @@ that has none after all::
 **store_slow** readies a range for a store, as `Memory.prepare_store` does; it returns 0 where the
 exact engine has to do the store, because the page refuses it or holds translated code::
 
-    i64 store_slow(ptr state, ptr page_flags, i64 offset, i64 size)    preserve_mostcc
+    i64 store_slow(ptr state, ptr page_flags, i64 offset, i64 size)    preserve_allcc
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Sequence
 
 from rvjit.machine.layout import NOT_A_PC, State, offset_of
 from rvjit.machine.pages import (
@@ -60,13 +62,27 @@ _STATE_SIZE = ctypes.sizeof(State)
 # What LLVM must know of the arguments to keep guest registers in host registers (promotion across
 # loops needs all of writable, dereferenceable and align).
 STATE_PARAMETER = f"ptr noalias noundef writable dereferenceable({_STATE_SIZE}) align 64 %st"
-REGION_PARAMETERS = (
-    f"{STATE_PARAMETER}, ptr noalias noundef %mem, ptr noalias noundef %flags, i64 noundef %cy0"
-)
-REGION_RESULT = "{ i64, i64 }"
+# ra, sp, s0, s1, a0, a1: what nearly every function reads or saves. The convention passes twelve
+# words in registers, both ways; more would leave leaf functions too few to work with.
+HOT = (1, 2, 8, 9, 10, 11)
+HOT_MASK = sum(1 << number for number in HOT)
 
-# no-builtins: guest loops must not become memset calls; no-jump-tables: they need relocations.
-FUNCTION_ATTRIBUTES = 'nounwind "no-builtins" "no-jump-tables"="true"'
+CONVENTION = "x86_regcallcc"
+REGION_PARAMETERS = ", ".join(
+    [
+        STATE_PARAMETER,
+        "ptr noalias noundef %mem",
+        "ptr noalias noundef %flags",
+        "i64 noundef %cy0",
+        *(f"i64 noundef %h{number}" for number in HOT),
+    ]
+)
+REGION_RESULT = "{ " + ", ".join(["i64"] * (2 + len(HOT))) + " }"
+
+# no-builtins: guest loops must not become memset calls. Jump tables only where the guest has one:
+# what LLVM makes of the guest's comparisons with many constants is slower to compile and no faster.
+TABLE_ATTRIBUTES = 'nounwind "no-builtins"'
+FUNCTION_ATTRIBUTES = f'{TABLE_ATTRIBUTES} "no-jump-tables"="true"'
 
 UNLIKELY = "!prof !0"
 LIKELY = "!prof !1"
@@ -82,6 +98,15 @@ def region_symbol(pc: int) -> str:
     return f"r{pc:x}"
 
 
+def region_call(code: str, memory: str, flags: str, cycles: str, hot: Sequence[str]) -> str:
+    """IR that calls a region; *hot* are the values of the hot registers."""
+    registers = ", ".join(f"i64 {value}" for value in hot)
+    return (
+        f"call {CONVENTION} {REGION_RESULT} {code}"
+        f"(ptr %st, ptr {memory}, ptr {flags}, i64 {cycles}, {registers})"
+    )
+
+
 def state_slot(name: str, field: str, extra: int = 0) -> str:
     """IR that makes *name* the address of a state field."""
     return f"%{name} = getelementptr inbounds i8, ptr %st, i64 {offset_of(field) + extra}"
@@ -90,6 +115,11 @@ def state_slot(name: str, field: str, extra: int = 0) -> str:
 # Bytes of the host's stack that nested regions may use; less where the thread has less.
 HOST_STACK_SHARE = 4 << 20
 HOST_STACK_LEAST = 32 << 10
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
 
 _ENTER_IR = f"""
 declare i64 @llvm.read_register.i64(metadata)
@@ -122,10 +152,13 @@ define void @enter({STATE_PARAMETER}) {FUNCTION_ATTRIBUTES} {{
   %dispatch = load ptr, ptr %p.dispatch
   %base = load i64, ptr %p.base
   %slots = load i64, ptr %p.slots
+{_lines(f"{state_slot(f'p.{n}', 'x', 8 * n)}" for n in HOT)}
+{_lines(f"%x{n} = load i64, ptr %p.{n}" for n in HOT)}
   br label %next
 next:
   %pc = phi i64 [ %pc0, %0 ], [ %pc1, %ran ]
   %c = phi i64 [ %c0, %0 ], [ %c1, %ran ]
+{_lines(f"%h{n} = phi i64 [ %x{n}, %0 ], [ %y{n}, %ran ]" for n in HOT)}
   %d = sub i64 %pc, %base
   %odd = and i64 %pc, 1
   %even = icmp eq i64 %odd, 0
@@ -139,14 +172,16 @@ look:
   %empty = icmp eq ptr %code, null
   br i1 %empty, label %none, label %call, !prof !0
 call:
-  %result = call {REGION_RESULT} %code(ptr %st, ptr %memory, ptr %flags, i64 %c)
+  %result = {region_call("%code", "%memory", "%flags", "%c", [f"%h{n}" for n in HOT])}
   %pc1 = extractvalue {REGION_RESULT} %result, 0
   %c1 = extractvalue {REGION_RESULT} %result, 1
   %stopped = icmp eq i64 %pc1, {NOT_A_PC - (1 << 64)}
   br i1 %stopped, label %done, label %ran, !prof !0
 ran:
+{_lines(f"%y{n} = extractvalue {REGION_RESULT} %result, {2 + i}" for i, n in enumerate(HOT))}
   br label %next
 none:
+{_lines(f"store i64 %h{n}, ptr %p.{n}" for n in HOT)}
   store i64 %pc, ptr %p.pc
   store i64 %c, ptr %p.cycles
   store i64 {int(Exit.NO_CODE)}, ptr %p.reason
@@ -157,7 +192,7 @@ done:
 """
 
 STORE_SLOW_IR = f"""
-define preserve_mostcc i64 @store_slow(ptr %st, ptr %flags, i64 %offset, i64 %size) {{
+define preserve_allcc i64 @store_slow(ptr %st, ptr %flags, i64 %offset, i64 %size) {{
   {state_slot("p.list", "dirty_list")}
   {state_slot("p.count", "dirty_count")}
   %first = lshr i64 %offset, {PAGE_SHIFT}

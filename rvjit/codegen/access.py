@@ -5,6 +5,7 @@ from __future__ import annotations
 from rvjit.codegen import abi
 from rvjit.codegen.exits import Exits, ResumePoint
 from rvjit.codegen.groups import BlockPlan, Plan, Range
+from rvjit.codegen.loops import NOTHING_PROVEN, Proven
 from rvjit.codegen.lower import Lowering
 from rvjit.codegen.text import FunctionText, signed
 from rvjit.isa import Insn
@@ -27,11 +28,11 @@ class MemoryAccess:
         self._base = base
         self._size = size
         self._plans: dict[int, Plan] = {}
-        self._proven: frozenset[int] = frozenset()
+        self._proven = NOTHING_PROVEN
         self._resume: ResumePoint | None = None
 
-    def start_block(self, plan: BlockPlan, proven: frozenset[int] = frozenset()) -> None:
-        """Say what block comes next; checks of the instructions in *proven* are not needed."""
+    def start_block(self, plan: BlockPlan, proven: Proven = NOTHING_PROVEN) -> None:
+        """Say what block comes next; what is *proven* need not be checked."""
         self._plans = plan.plans
         self._proven = proven
 
@@ -57,7 +58,7 @@ class MemoryAccess:
             return
         plan = self._plans.get(index, Plan(Range(0, access.size), Range(0, access.size)))
         offset = self._offset(address)
-        if plan.check is not None and index not in self._proven:
+        if plan.check is not None and index not in self._proven.checks:
             self._check(offset, plan.check)
         if effects.load is not None:
             self._check_readable(offset, access.size)
@@ -67,7 +68,7 @@ class MemoryAccess:
             self._set_reservation(address, str(access.size))
         if effects.store is None:
             return
-        if plan.ready is not None:
+        if plan.ready is not None and index not in self._proven.ready:
             self._ready_to_store(offset, plan.ready)
         if effects.load is not None or effects.atomic is Atomic.SC:
             values[Op.LOADED] = self._plain_load(offset, access.size)
@@ -146,7 +147,11 @@ class MemoryAccess:
         size = covered.high - covered.low
         fast = text.value(f"and i8 {self._flags_at(offset)}, {STORE_FAST}")
         slow = text.value(f"icmp eq i8 {fast}, 0")
-        if size > 1:
+        if size in (2, 4, 8):  # an aligned one does not cross; nearly all are
+            low = text.value(f"and i64 {offset}, {size - 1}")
+            crosses = text.value(f"icmp ne i64 {low}, 0")
+            slow = text.value(f"or i1 {slow}, {crosses}")
+        elif size > 1:
             inside = text.value(f"and i64 {offset}, {PAGE_MASK}")
             crosses = text.value(f"icmp ugt i64 {inside}, {PAGE_SIZE - size}")
             slow = text.value(f"or i1 {slow}, {crosses}")
@@ -155,7 +160,7 @@ class MemoryAccess:
         text.start(prepare)
         helper = text.value(f"load ptr, ptr {text.slot('store_slow')}")
         ready = text.value(
-            f"call preserve_mostcc i64 {helper}(ptr %st, ptr %flags, i64 {offset}, i64 {size}) "
+            f"call preserve_allcc i64 {helper}(ptr %st, ptr %flags, i64 {offset}, i64 {size}) "
             "nounwind willreturn"
         )
         refused = text.value(f"icmp eq i64 {ready}, 0")

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rvjit.bits import MASK64, to_signed
-from rvjit.codegen.blocks import Block
+from rvjit.codegen.block import Block
 from rvjit.isa import Insn
 from rvjit.isa.expr import Op, Val
+from rvjit.isa.spec import Access
 
 # Sums of more terms than this are taken for something new: no address is made of so many.
 MAX_TERMS = 3
@@ -77,6 +78,13 @@ def changes(block: Block) -> dict[int, Affine]:
         for number, change in added.items()
         if all(register in still for register, _ in change.terms)
     }
+
+
+def displacement(insn: Insn, access: Access) -> int:
+    """What *access* adds to rs1."""
+    address = access.address
+    is_sum = address.op is Op.ADD and address.args[0].op is Op.RS1 and address.args[1].op is Op.IMM
+    return insn.imm if is_sum else 0
 
 
 def _result(insn: Insn, pc: int, now: dict[int, Affine]) -> Affine | None:

@@ -1,7 +1,7 @@
 """Basic blocks and regions of guest code: what is translated together.
 
 A region is a guest function as seen from one entry: direct branches and fall-through are followed,
-calls return into the region, and small leaf callees are taken in as if they stood there.
+calls return into the region, and small callees are taken in as if they stood there.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from rvjit.bits import MASK64
+from rvjit.codegen.block import Block
+from rvjit.codegen.tables import JumpTable, find_table
 from rvjit.errors import GuestFault
 from rvjit.isa import Insn, PriceModel
-from rvjit.isa.expr import Op, Val
 from rvjit.isa.spec import System
 from rvjit.machine.fetch import fetch
 from rvjit.machine.machine import Machine
@@ -23,11 +22,16 @@ from rvjit.machine.pages import pages_touched
 # Bounds of one region: compile time grows faster than linearly beyond a few hundred instructions.
 MAX_INSNS = 250
 MAX_BLOCKS = 100
+
+# With a jump table: leaving through it costs more than a larger region costs to compile.
+MAX_SWITCH_INSNS = 800
+MAX_SWITCH_BLOCKS = 400
+
 MAX_BLOCK_INSNS = 100
 
-# A callee is taken in if it makes no calls and is at most this long.
-MAX_INLINE_INSNS = 24
-MAX_INLINE_DEPTH = 1
+# A callee is taken in if it is at most this long, and so are its callees, to this depth.
+MAX_INLINE_INSNS = 32
+MAX_INLINE_DEPTH = 2
 
 _LONGEST_INSN = 4
 
@@ -36,70 +40,6 @@ LINKS = (1, 5)
 
 # Where a block stands: its pc, and the return addresses of the calls it was taken in through.
 Key = tuple[tuple[int, ...], int]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Instructions that run one after the other; only the last may go elsewhere.
-
-    *pcs* are their addresses; *next_pc* is where control goes without a jump.
-    """
-
-    pc: int
-    insns: tuple[Insn, ...]
-    pcs: tuple[int, ...]
-    next_pc: int
-
-    @property
-    def last(self) -> Insn:
-        """The instruction that ends the block."""
-        return self.insns[-1]
-
-    @cached_property
-    def target(self) -> int | None:
-        """Where the last instruction jumps to, if that is known now.
-
-        That it is for a jump through a register, too, where the block computed the register from
-        constants only (auipc and jalr: how compilers call what may be far away).
-        """
-        last = self.last
-        jump = last.spec.effects.jump
-        if jump is None:
-            return None
-        if _adds_to(jump.target, Op.PC):
-            return self.pcs[-1] + last.imm & MASK64
-        known: dict[int, int] = {0: 0}
-        for insn, pc in zip(self.insns[:-1], self.pcs, strict=False):
-            value = _constant(insn, pc, known)
-            if insn.rd:
-                known.pop(insn.rd, None)
-                if value is not None:
-                    known[insn.rd] = value
-        base = known.get(last.rs1)
-        return None if base is None else base + last.imm & MASK64 & ~1
-
-    def price(self, prices: PriceModel) -> int:
-        """Cycles of the whole block."""
-        return sum(prices[insn.spec.cost] for insn in self.insns)
-
-
-def _adds_to(value: Val, op: Op) -> bool:
-    """Whether *value* is the leaf *op* plus the immediate."""
-    return value.op is Op.ADD and value.args[0].op is op and value.args[1].op is Op.IMM
-
-
-def _constant(insn: Insn, pc: int, known: dict[int, int]) -> int | None:
-    """What *insn* writes to rd, if that follows from the *known* registers."""
-    rd = insn.spec.effects.rd
-    if rd is None:
-        return None
-    if rd.op is Op.IMM:
-        return insn.imm & MASK64
-    if _adds_to(rd, Op.PC):
-        return pc + insn.imm & MASK64
-    if _adds_to(rd, Op.RS1) and insn.rs1 in known:
-        return known[insn.rs1] + insn.imm & MASK64
-    return None
 
 
 @dataclass
@@ -115,6 +55,8 @@ class Node:
     taken: Key | None = None
     fallen: Key | None = None
     resumed: Key | None = None
+    table: JumpTable | None = None
+    cases: tuple[Key | None, ...] = ()  # where the entries of the table lead
     calls: bool = False  # ends with a call that is not taken in
     checkpoint: bool = False
     bound: int = 0  # at a checkpoint: price of the dearest path to the next one
@@ -133,7 +75,17 @@ class Node:
     @property
     def successors(self) -> list[Key]:
         """Edges inside the region, the return of a call included."""
-        return [key for key in (self.taken, self.fallen, self.resumed) if key is not None]
+        return [*self.jumps, self.resumed] if self.resumed is not None else self.jumps
+
+    @property
+    def jumps(self) -> list[Key]:
+        """Edges inside the region that registers are carried along."""
+        return [key for key in (self.taken, self.fallen, *self.cases) if key is not None]
+
+    @property
+    def leaves(self) -> bool:
+        """Whether one of the edges goes out, or may."""
+        return self.calls or self.taken is None or self.fallen is None
 
 
 @dataclass(frozen=True)
@@ -191,7 +143,8 @@ class _Finder:
         start: Key = ((), pc)
         queue = deque([start])
         count = 0
-        while queue and len(nodes) < MAX_BLOCKS and count < MAX_INSNS:
+        most_blocks, most_insns = MAX_BLOCKS, MAX_INSNS
+        while queue and len(nodes) < most_blocks and count < most_insns:
             key = queue.popleft()
             if key in nodes:
                 continue
@@ -199,6 +152,10 @@ class _Finder:
             if block is None:
                 continue
             node = self._node(key, block)
+            if block.target is None and not node.calls and node.taken is None:
+                self._find_table(node, nodes)
+                if node.table is not None:
+                    most_blocks, most_insns = MAX_SWITCH_BLOCKS, MAX_SWITCH_INSNS
             nodes[key] = node
             count += len(block.insns)
             queue.extend(node.successors)
@@ -206,6 +163,7 @@ class _Finder:
             node.taken, node.fallen, node.resumed = (
                 key if key in nodes else None for key in (node.taken, node.fallen, node.resumed)
             )
+            node.cases = tuple(key if key in nodes else None for key in node.cases)
         return nodes
 
     @property
@@ -219,6 +177,13 @@ class _Finder:
                 end += _LONGEST_INSN
             found.append(range(pc, end))
         return tuple(found)
+
+    def _find_table(self, node: Node, nodes: dict[Key, Node]) -> None:
+        before = [each.block for each in nodes.values() if node.key in each.jumps]
+        blocks = [each.block for each in nodes.values()]
+        node.table = find_table(self._machine, node.block, before, blocks)
+        if node.table is not None:
+            node.cases = tuple((node.key[0], target) for target in node.table.targets)
 
     def _node(self, key: Key, block: Block) -> Node:
         context, _ = key
@@ -235,7 +200,7 @@ class _Finder:
             node.taken = None if target is None else (context, target)
             node.fallen = following
         elif last.rd:
-            if target is not None and self._is_leaf(target, context, last.rd):
+            if target is not None and self._is_small(target, context, last.rd):
                 node.taken = ((*context, block.next_pc), target)
             else:
                 node.calls = True
@@ -246,8 +211,8 @@ class _Finder:
             node.taken = (context[:-1], context[-1])
         return node
 
-    def _is_leaf(self, pc: int, context: tuple[int, ...], link: int) -> bool:
-        """Whether the function at *pc* is short and comes back through *link* without calling."""
+    def _is_small(self, pc: int, context: tuple[int, ...], link: int) -> bool:
+        """Whether the function at *pc* is short and comes back through *link*."""
         if len(context) >= MAX_INLINE_DEPTH or link not in LINKS:
             return False
         seen: set[int] = set()
@@ -273,7 +238,7 @@ class _Finder:
                 assert block.target is not None
                 queue += [block.next_pc, block.target]
             elif block.last.rd:
-                return False
+                queue.append(block.next_pc)
             elif block.target is not None:
                 queue.append(block.target)
             elif block.last.rs1 != link or block.last.imm:

@@ -1,14 +1,15 @@
 """Which guest registers an exit has to store, and which ones an entry has to load.
 
 Registers are bits of an int, x0 never among them. A register is *dirty* where some path since the
-entry, or since the last call, has written it: the state buffer may then be stale. It is *live*
-where its value is read, or stored by an exit, before it is written.
+entry, or since the last call, has written it: the state buffer may then be stale. Hot registers are
+always dirty. It is *live* where its value is read, or stored by an exit, before it is written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rvjit.codegen.abi import HOT_MASK
 from rvjit.codegen.blocks import Key, Node
 from rvjit.isa import Insn
 from rvjit.isa.expr import Op
@@ -68,15 +69,15 @@ def analyse(nodes: dict[Key, Node]) -> Flow:
 
 
 def _dirty(nodes: dict[Key, Node]) -> dict[Key, int]:
-    dirty = dict.fromkeys(nodes, 0)
+    dirty = dict.fromkeys(nodes, HOT_MASK)
     written = {key: _written(node) for key, node in nodes.items()}
     queue = list(nodes)
     while queue:
         key = queue.pop()
         node = nodes[key]
         after = dirty[key] | written[key]
-        for follower in (node.taken, node.fallen):
-            if follower is not None and after & ~dirty[follower]:
+        for follower in node.jumps:
+            if after & ~dirty[follower]:
                 dirty[follower] |= after
                 queue.append(follower)
     return dirty
@@ -93,9 +94,8 @@ def _live(nodes: dict[Key, Node], dirty: dict[Key, int]) -> dict[Key, int]:
     live = dict.fromkeys(nodes, 0)
     before: dict[Key, list[Key]] = {key: [] for key in nodes}
     for key, node in nodes.items():
-        for follower in (node.taken, node.fallen):
-            if follower is not None:
-                before[follower].append(key)
+        for follower in node.jumps:
+            before[follower].append(key)
     queue = list(nodes)
     while queue:
         key = queue.pop()
@@ -114,12 +114,10 @@ def _live_at_start(nodes: dict[Key, Node], key: Key, dirty: int, live: dict[Key,
         dirty |= writes(insn)
     resumed = {segment.start for segment in segments(node.block.insns)}
     mask = 0
-    leaves = node.calls or node.taken is None or node.fallen is None
-    if leaves:
-        mask |= dirty  # one of the edges goes out, and stores what is dirty
-    for follower in (node.taken, node.fallen):
-        if follower is not None:
-            mask |= live[follower]
+    if node.leaves:
+        mask |= dirty  # what goes out stores what is dirty
+    for follower in node.jumps:
+        mask |= live[follower]
     for index in reversed(range(len(masks))):
         insn = node.block.insns[index]
         mask = mask & ~writes(insn) | reads(insn)

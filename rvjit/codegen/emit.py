@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from rvjit.codegen import abi
 from rvjit.codegen.access import MemoryAccess
+from rvjit.codegen.affine import displacement
 from rvjit.codegen.blocks import Key, Node, RegionSource
 from rvjit.codegen.dataflow import analyse, segments, writes
 from rvjit.codegen.exits import Exits, ResumePoint
 from rvjit.codegen.groups import BlockPlan, plan_block
 from rvjit.codegen.loops import LoopEntry
 from rvjit.codegen.lower import Lowering
+from rvjit.codegen.tables import JumpTable
 from rvjit.codegen.text import FunctionText, signed
 from rvjit.isa import Insn
 from rvjit.isa.expr import Op, Val
@@ -46,6 +48,7 @@ class RegionEmitter:
         self._loop = LoopEntry(self._text, rules, base, size)
         self._condition = ""
         self._again: tuple[Key, str] = ((), 0), ""
+        self._entry_address = ""  # of the jump table's entry that the block loaded
 
     def emit(self) -> str:
         """Return the text of the whole function."""
@@ -58,6 +61,8 @@ class RegionEmitter:
         text.emit("%cy = alloca i64")
         text.emit(abi.state_slot("limit", "limit_word"))
         text.emit("store i64 %cy0, ptr %cy")
+        for number in abi.HOT:
+            text.emit(f"store i64 %h{number}, ptr %x{number}")
         self._load(self._flow.live[entry.key])
         if any(node.calls for node in self._nodes.values()):
             self._check_host_stack()
@@ -65,14 +70,17 @@ class RegionEmitter:
         for node in self._nodes.values():
             self._node(node)
         self._exits.close()
+        tables = any(node.table is not None for node in self._nodes.values())
+        attributes = abi.TABLE_ATTRIBUTES if tables else abi.FUNCTION_ATTRIBUTES
+        name = abi.region_symbol(self._source.pc)
         head = (
-            f"define {abi.REGION_RESULT} @{abi.region_symbol(self._source.pc)}"
-            f"({abi.REGION_PARAMETERS}) {abi.FUNCTION_ATTRIBUTES} {{\nentry:\n"
+            f"define dso_local {abi.CONVENTION} {abi.REGION_RESULT} @{name}"
+            f"({abi.REGION_PARAMETERS}) {attributes} {{\nentry:\n"
         )
         return head + "\n".join(text.lines) + "\n}\n"
 
     def _registers(self) -> list[int]:
-        named: set[int] = set()
+        named = set(abi.HOT)
         for node in self._nodes.values():
             for insn in node.block.insns:
                 named |= {insn.rd, insn.rs1, insn.rs2}
@@ -90,8 +98,8 @@ class RegionEmitter:
         text.start(go_on)
 
     def _load(self, mask: int) -> None:
-        """Load registers from the state buffer."""
-        for number in _numbers(mask):
+        """Load registers from the state buffer, but for the hot ones."""
+        for number in _numbers(mask & ~abi.HOT_MASK):
             value = self._text.value(f"load i64, ptr %s{number}")
             self._text.emit(f"store i64 {value}, ptr %x{number}")
 
@@ -159,6 +167,8 @@ class RegionEmitter:
                     overwritten |= writes(block.insns[each])
                 point = self._resume_point(pc, cycles, charged, dirty, overwritten)
                 self._memory.resume_at(point)
+            if node.table is not None and index == node.table.load:
+                self._note_entry(insn)
             target = self._insn(index, insn, pc, block.target if insn is block.last else None)
             charged += prices[insn.spec.cost]
             dirty |= writes(insn)
@@ -182,9 +192,7 @@ class RegionEmitter:
         text = self._text
         effects = node.block.last.spec.effects
         if effects.system is System.ECALL:
-            label = self._exits.other(
-                text.here, str(signed(node.block.next_pc)), cycles, Exit.SYSCALL, dirty
-            )
+            label = self._exits.other(str(signed(node.block.next_pc)), cycles, Exit.SYSCALL, dirty)
             text.emit(f"br label %{label}")
         elif target is None or effects.jump is None:
             text.emit(f"br label %{self._edge(node.fallen, node.block.next_pc, cycles, dirty)}")
@@ -203,6 +211,8 @@ class RegionEmitter:
             text.emit(f"br i1 {self._condition}, label %{ends[0]}, label %{ends[1]}")
         elif node.calls:
             self._call(node, target, cycles, dirty)
+        elif node.table is not None:
+            self._switch(node, node.table, target, cycles, dirty)
         elif node.taken is not None and target.startswith("%"):
             self._return_inside(node.taken, target, cycles, dirty)
         else:
@@ -224,19 +234,56 @@ class RegionEmitter:
         out = self._exits.jump(text.here, target, cycles, dirty)
         text.emit(f"br i1 {back}, label %{self._nodes[key].label}, label %{out}, {abi.LIKELY}")
 
+    def _note_entry(self, insn: Insn) -> None:
+        """Keep the address that *insn* loads from; it may overwrite the register."""
+        access = insn.spec.effects.load
+        assert access is not None
+        address = self._register(insn.rs1)
+        self._entry_address = self._text.value(f"add i64 {address}, {displacement(insn, access)}")
+
+    def _switch(self, node: Node, table: JumpTable, target: str, cycles: str, dirty: int) -> None:
+        """Jump by the number of the table's entry, if *target* is what the entry was."""
+        text = self._text
+        distance = text.value(f"sub i64 {self._entry_address}, {signed(table.address)}")
+        shift = table.size.bit_length() - 1
+        # Rotated, so that an address between two entries has a number out of range.
+        number = text.value(f"call i64 @llvm.fshr.i64(i64 {distance}, i64 {distance}, i64 {shift})")
+        labels: dict[int, str] = {}
+        for each in table.targets:
+            labels.setdefault(each, text.new_label())
+        away = self._exits.jump(text.here, target, cycles, dirty)
+        cases = " ".join(
+            f"i64 {index}, label %{labels[each]}" for index, each in enumerate(table.targets)
+        )
+        text.emit(f"switch i64 {number}, label %{away} [ {cases} ]")
+        for (expected, label), key in zip(
+            labels.items(), dict(zip(table.targets, node.cases, strict=True)).values(), strict=True
+        ):
+            text.start(label)
+            away = self._exits.jump(label, target, cycles, dirty)
+            if key is None:
+                text.emit(f"br label %{away}")
+                continue
+            same = text.value(f"icmp eq i64 {target}, {signed(expected)}")
+            go_on = self._edge(key, expected, cycles, dirty)
+            text.emit(f"br i1 {same}, label %{go_on}, label %{away}, {abi.LIKELY}")
+
     def _call(self, node: Node, target: str, cycles: str, dirty: int) -> None:
         """Call the region at *target*; go on behind it if that is where it comes back to."""
         text = self._text
         exits = self._exits
-        for number in _numbers(dirty):
+        for number in _numbers(dirty & ~abi.HOT_MASK):
             value = text.value(f"load i64, ptr %x{number}")
             text.emit(f"store i64 {value}, ptr %s{number}")
         code = self._callee(target, cycles)
-        result = text.value(
-            f"call {abi.REGION_RESULT} {code}(ptr %st, ptr %mem, ptr %flags, i64 {cycles})"
-        )
-        pc = text.value(f"extractvalue {abi.REGION_RESULT} {result}, 0")
-        cycles = text.value(f"extractvalue {abi.REGION_RESULT} {result}, 1")
+        hot = [self._register(number) for number in abi.HOT]
+        result = text.value(abi.region_call(code, "%mem", "%flags", cycles, hot))
+        pc, cycles, *hot = [
+            text.value(f"extractvalue {abi.REGION_RESULT} {result}, {index}")
+            for index in range(2 + len(abi.HOT))
+        ]
+        for number, value in zip(abi.HOT, hot, strict=True):
+            text.emit(f"store i64 {value}, ptr %x{number}")
         if node.resumed is None:
             text.emit(f"br label %{exits.jump(text.here, pc, cycles, 0)}")
             return

@@ -1,6 +1,8 @@
 """The ways out of a region, gathered while it is written and closed at its end.
 
-Exits that store the same registers share one block of IR: phi nodes choose pc, cycles and reason.
+Exits that store the same registers share one block of IR. Each has a small block of its own before,
+where its constants are stored: as phi nodes of the shared block they would be put into registers on
+the path that does not leave.
 """
 
 from __future__ import annotations
@@ -29,6 +31,16 @@ class ResumePoint:
     kept: dict[int, str]
 
 
+@dataclass(frozen=True)
+class _Way:
+    """One exit that stores pc, cycles and reason itself, from the block *label* on."""
+
+    label: str
+    pc: str
+    cycles: str
+    reason: Exit
+
+
 class Exits:
     """Collects edges out of the region; every method returns the label to branch to.
 
@@ -39,24 +51,26 @@ class Exits:
     def __init__(self, text: FunctionText) -> None:
         self._text = text
         self._jumps: dict[int, list[tuple[str, str, str]]] = {}
-        self._others: dict[int, list[tuple[str, str, str, Exit]]] = {}
+        self._others: dict[int, list[_Way]] = {}
         self._resumes: dict[str, ResumePoint] = {}
 
     def jump(self, here: str, pc: str, cycles: str, dirty: int) -> str:
         """Leave by a jump to *pc*."""
+        dirty &= ~abi.HOT_MASK  # which are returned
         self._jumps.setdefault(dirty, []).append((here, pc, cycles))
         return f"jump{dirty:x}"
 
-    def other(self, here: str, pc: str, cycles: str, reason: Exit, dirty: int) -> str:
+    def other(self, pc: str, cycles: str, reason: Exit, dirty: int) -> str:
         """Leave for another reason, with pc and cycles stored."""
-        self._others.setdefault(dirty, []).append((here, pc, cycles, reason))
-        return f"exit{dirty:x}"
+        way = _Way(self._text.new_label(), pc, cycles, reason)
+        self._others.setdefault(dirty, []).append(way)
+        return way.label
 
     def leave_if(self, condition: str, pc: int, cycles: str, reason: Exit, dirty: int) -> None:
         """Leave where the one-bit *condition* holds, which is unlikely; else go on here."""
         text = self._text
         go_on = text.new_label()
-        label = self.other(text.here, str(signed(pc)), cycles, reason, dirty)
+        label = self.other(str(signed(pc)), cycles, reason, dirty)
         text.emit(f"br i1 {condition}, label %{label}, label %{go_on}, {abi.UNLIKELY}")
         text.start(go_on)
 
@@ -74,25 +88,34 @@ class Exits:
                 text.emit(f"store i64 {value}, ptr %x{number}")
             cycles = text.value(f"add i64 {point.cycles}, {point.charged}")
             pc = str(signed(point.pc))
-            label = self.other(text.here, pc, cycles, Exit.EXACT, point.dirty)
+            label = self.other(pc, cycles, Exit.EXACT, point.dirty)
             text.emit(f"br label %{label}")
         for dirty, jumps in self._jumps.items():
             text.start(f"jump{dirty:x}")
             pc = self._phi([(label, pc) for label, pc, _ in jumps])
             cycles = self._phi([(label, cycles) for label, _, cycles in jumps])
             self._store(dirty)
-            result = text.value(f"insertvalue {abi.REGION_RESULT} poison, i64 {pc}, 0")
-            result = text.value(f"insertvalue {abi.REGION_RESULT} {result}, i64 {cycles}, 1")
+            result = "poison"
+            hot = [text.value(f"load i64, ptr %x{number}") for number in abi.HOT]
+            for index, value in enumerate([pc, cycles, *hot]):
+                result = text.value(
+                    f"insertvalue {abi.REGION_RESULT} {result}, i64 {value}, {index}"
+                )
             text.emit(f"ret {abi.REGION_RESULT} {result}")
-        for dirty, others in self._others.items():
+        for dirty, ways in self._others.items():
+            for way in ways:
+                text.start(way.label)
+                text.emit(f"store i64 {way.pc}, ptr {text.slot('pc')}")
+                text.emit(f"store i64 {int(way.reason)}, ptr {text.slot('exit_reason')}")
+                text.emit(f"br label %exit{dirty:x}")
             text.start(f"exit{dirty:x}")
-            pc = self._phi([(label, pc) for label, pc, _, _ in others])
-            cycles = self._phi([(label, cycles) for label, _, cycles, _ in others])
-            reason = self._phi([(label, str(int(why))) for label, _, _, why in others])
+            cycles = self._phi([(way.label, way.cycles) for way in ways])
             self._store(dirty)
-            for field, value in (("pc", pc), ("cycles", cycles), ("exit_reason", reason)):
-                text.emit(f"store i64 {value}, ptr {text.slot(field)}")
-            text.emit(f"ret {abi.REGION_RESULT} {{ i64 {signed(NOT_A_PC)}, i64 0 }}")
+            text.emit(f"store i64 {cycles}, ptr {text.slot('cycles')}")
+            stopped = text.value(
+                f"insertvalue {abi.REGION_RESULT} poison, i64 {signed(NOT_A_PC)}, 0"
+            )
+            text.emit(f"ret {abi.REGION_RESULT} {stopped}")
 
     def _store(self, dirty: int) -> None:
         for number in range(1, 32):

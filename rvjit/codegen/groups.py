@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rvjit.codegen.affine import ZERO, Affine, Terms, changes, registers_at
-from rvjit.codegen.blocks import Block
-from rvjit.isa import Insn
-from rvjit.isa.expr import Op, Val
-from rvjit.isa.spec import Access
+from rvjit.codegen.affine import ZERO, Affine, Terms, changes, displacement, registers_at
+from rvjit.codegen.block import Block
 
 # Bytes that one check may cover; well under a page, so a range touches two pages at most.
 MAX_SPAN = 1024
@@ -74,7 +71,7 @@ def plan_block(block: Block, *, strict_loads: bool) -> BlockPlan:
         if effects.atomic is not None:
             run = None
         elif access is not None:
-            address = registers[index][insn.rs1].moved(_displacement(insn, access))
+            address = registers[index][insn.rs1].moved(displacement(insn, access))
             root, offset = address.terms, address.const
             plan = plans[index] = Plan(address=address)
             group = groups.get(root)
@@ -120,11 +117,3 @@ def _join(
 
 def _fits(group: _Group, offset: int, size: int) -> bool:
     return max(group.high, offset + size) - min(group.low, offset) <= MAX_SPAN
-
-
-def _displacement(insn: Insn, access: Access) -> int:
-    return insn.imm if _is_sum(access.address) else 0
-
-
-def _is_sum(address: Val) -> bool:
-    return address.op is Op.ADD and address.args[0].op is Op.RS1 and address.args[1].op is Op.IMM

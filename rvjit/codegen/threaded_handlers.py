@@ -359,7 +359,7 @@ class HandlerEmitter:
         text.emit(f"br i1 {slow}, label %{prepare}, label %{store}, {abi.UNLIKELY}")
         self._label(prepare)
         ready = text.value(
-            "call preserve_mostcc i64 @store_slow"
+            "call preserve_allcc i64 @store_slow"
             f"(ptr %st, ptr %flags, i64 {offset}, i64 {size}) nounwind willreturn"
         )
         refused = text.value(f"icmp eq i64 {ready}, 0")
@@ -435,7 +435,7 @@ define internal ghccc void @store_cold{size}({abi.PARAMETERS}) {abi.ATTRIBUTES} 
   %prepare = or i1 %slow, %crosses
   br i1 %prepare, label %slowly, label %store
 slowly:
-  %ready = call preserve_mostcc i64 @store_slow(ptr %st, ptr %flags, i64 %offset, i64 {size})
+  %ready = call preserve_allcc i64 @store_slow(ptr %st, ptr %flags, i64 %offset, i64 {size})
   %refused = icmp eq i64 %ready, 0
   br i1 %refused, label %exact, label %store
 exact:
