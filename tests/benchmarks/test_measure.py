@@ -11,11 +11,10 @@ import pytest
 
 from benchmarks import measure as measuring
 from benchmarks.backends import BACKENDS, BY_NAME, Backend, Task
-from benchmarks.guests import build as guests
 from benchmarks.launch import RunFailed, run_process
 from benchmarks.measure import Point, Runner, main, plan
 from benchmarks.programs import PROGRAMS, ROLES, STARTUP, size_of
-from rvjit.examples import EXAMPLES, path
+from rvjit.examples import EXAMPLES
 
 EXPECTED = Path(__file__).resolve().parents[1] / "examples" / "expected"
 
@@ -186,21 +185,3 @@ def test_impossible_command_lines_are_refused(arguments, capsys) -> None:
 
 def test_backends_have_names_of_their_own() -> None:
     assert len(BY_NAME) == len(BACKENDS)
-
-
-# The guests for emulators without bit manipulation.
-
-
-def test_there_is_a_plain_build_of_every_example() -> None:
-    built = sorted(file.stem for file in guests.HERE.glob("*.elf"))
-    assert built == sorted(example.name for example in EXAMPLES)
-    for name in built:
-        assert (guests.HERE / f"{name}.elf").read_bytes() != path(name).read_bytes()
-
-
-def test_a_rebuilt_guest_has_the_committed_bytes() -> None:
-    script = guests.load_build_script()
-    problem = script.why_ziglang_is_unusable()
-    if problem is not None:
-        pytest.skip(problem)
-    assert guests.recipes(script)["sha256"].is_current()

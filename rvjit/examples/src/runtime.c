@@ -1,9 +1,7 @@
 /* The runtime of the examples: see runtime.h. */
 #include "runtime.h"
 
-#ifdef __riscv
-
-enum { SYS_WRITE = 64, SYS_EXIT = 93 };
+#ifdef OWN_LIBRARY
 
 /* Words that may overlay objects of any type. */
 typedef uint64_t __attribute__((may_alias)) word;
@@ -64,6 +62,12 @@ size_t strlen(const char *text)
     return (size_t)(end - text);
 }
 
+#endif
+
+#if defined __riscv
+
+enum { SYS_WRITE = 64, SYS_EXIT = 93 };
+
 static long write_out(const char *from, size_t size)
 {
     return system_call(SYS_WRITE, 1, (long)(uintptr_t)from, (long)size, 0, 0, 0);
@@ -74,6 +78,48 @@ _Noreturn void leave(int status)
     flush();
     for (;;)
         system_call(SYS_EXIT, status, 0, 0, 0, 0, 0);
+}
+
+#elif defined __wasm__
+
+int main(int argc, char **argv);
+
+__attribute__((import_module("env"), import_name("write")))
+void host_write(const char *from, size_t size);
+
+static long write_out(const char *from, size_t size)
+{
+    host_write(from, size);
+    return (long)size;
+}
+
+/* The product of two numbers of 128 bits, which compilers call because WebAssembly multiplies no
+   wider than 64 bits. */
+unsigned __int128 __multi3(unsigned __int128 a, unsigned __int128 b)
+{
+    const uint64_t mask = UINT32_MAX;
+    uint64_t x = (uint64_t)a, y = (uint64_t)b;
+    uint64_t low = (x & mask) * (y & mask);
+    uint64_t middle = (x >> 32) * (y & mask) + (low >> 32);
+    uint64_t other = (x & mask) * (y >> 32) + (middle & mask);
+    uint64_t high = (x >> 32) * (y >> 32) + (middle >> 32) + (other >> 32);
+    high += x * (uint64_t)(b >> 64) + (uint64_t)(a >> 64) * y;
+    return (unsigned __int128)high << 64 | (other << 32 | (low & mask));
+}
+
+/* Run main with one argument, the decimal digits of size. */
+__attribute__((export_name("run"))) int run(uint64_t size)
+{
+    char digits[21], *first = digits + sizeof digits - 1;
+    char name[] = "guest";
+    *first = '\0';
+    do
+        *--first = (char)('0' + size % 10);
+    while ((size /= 10) != 0);
+    char *argv[] = {name, first, NULL};
+    int status = main(2, argv);
+    flush();
+    return status;
 }
 
 #else

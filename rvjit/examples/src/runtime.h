@@ -1,7 +1,9 @@
 /* What a program here may use: fixed-width types, a few string functions, buffered output.
  *
- * With __riscv the functions come from runtime.c and start.S alone; elsewhere from libc, so that
- * the same program can be built for the host and compared.
+ * With __riscv the functions come from runtime.c and start.S alone. Elsewhere the string functions
+ * come from libc, so that the same program can be built for the host and compared, unless
+ * SELF_CONTAINED asks for those of runtime.c; WebAssembly has no libc and gets them always. There
+ * the host gives env.write(address, size) and calls the export run(size).
  */
 #ifndef RUNTIME_H
 #define RUNTIME_H
@@ -9,13 +11,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __riscv
+#if defined __riscv || defined __wasm__ || defined SELF_CONTAINED
+#define OWN_LIBRARY
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memmove(void *to, const void *from, size_t size);
 void *memset(void *to, int value, size_t size);
 int memcmp(const void *left, const void *right, size_t size);
 size_t strlen(const char *text);
+#else
+#include <string.h>
+#endif
 
+#ifdef __riscv
 /* One Linux system call; unused arguments are 0. */
 static inline long system_call(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -34,8 +41,6 @@ static inline long system_call(long number, long a, long b, long c, long d, long
 }
 
 _Noreturn void leave(int status);   /* flush and exit */
-#else
-#include <string.h>
 #endif
 
 /* Output is kept until the buffer is full, until flush(), or until the program ends. */
