@@ -1,4 +1,4 @@
-"""One adapter per engine: whether it is here, which version, and the command that runs a guest."""
+"""One adapter per backend: whether it is here, which version, and the command that runs a guest."""
 
 from __future__ import annotations
 
@@ -11,38 +11,51 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.guests import build
+from benchmarks.lineup import State
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-EXAMPLES = ROOT / "rvjit" / "examples"
-SOURCES = EXAMPLES / "src"
-IMAC_GUESTS = HERE / "guests"
-NATIVE_FLAGS = ("-std=c11", "-O2")
+CACHE_VARIABLE = "RVJIT_CACHE_DIR"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One guest to run: *program* with *size* as its argument.
+    """One guest to run: *program* with *size* as its argument, with a cache in *state*.
 
-    *work* is a folder for what is built, *report* the file for what the process measures itself.
+    *cache* is the folder of that cache, *work* one for what is built, *report* the file for what
+    the process measures itself. While a cache is being *filled* nothing is measured.
     """
 
     program: str
     size: int
-    warm_up: int
+    state: State
+    cache: Path
     work: Path
     report: Path
+    filling: bool = False
 
 
 class Backend(ABC):
-    """One engine. *uses_bits* tells whether its guests are built with Zba, Zbb and Zbs."""
+    """One engine. *kind* is the folder of its guests, empty if they are not built beforehand.
+
+    *keeps_own_code* says that what hello leaves in its cache is code of the engine itself.
+    """
 
     name: str
     title: str
-    uses_bits = True
+    kind = "rv64"
+    keeps_own_code = False
 
-    @abstractmethod
     def missing(self) -> str | None:
         """Say why the engine cannot run here; None if it can."""
+        if self.kind and not self.guest("hello").is_file():
+            return "its guests are not built; run benchmarks/guests/build.py"
+        return self.absent()
+
+    @abstractmethod
+    def absent(self) -> str | None:
+        """Say what is not installed; None if all is."""
 
     @abstractmethod
     def version(self) -> str:
@@ -52,26 +65,29 @@ class Backend(ABC):
     def command(self, task: Task) -> list[str]:
         """Return the command that runs *task*."""
 
+    def guest(self, program: str) -> Path:
+        """Return the file that is run for *program*."""
+        return build.HERE / self.kind / f"{program}{build.KINDS[self.kind]}"
+
+    def environment(self, task: Task) -> dict[str, str]:  # noqa: ARG002
+        """Return what the process needs in its environment."""
+        return {}
+
     def prepare(self, program: str, work: Path) -> None:  # noqa: B027 - most need nothing
         """Build what `command` needs for *program*."""
-
-
-def _guest(program: str, *, bits: bool) -> str:
-    return str((EXAMPLES if bits else IMAC_GUESTS) / f"{program}.elf")
 
 
 class PythonBackend(Backend):
     """An engine that is a Python package, run by `child.py`."""
 
-    def __init__(self, name: str, title: str, package: str, *, bits: bool) -> None:
-        self.name, self.title, self._package, self.uses_bits = name, title, package, bits
+    def __init__(self, name: str, title: str, package: str, kind: str) -> None:
+        self.name, self.title, self._package, self.kind = name, title, package, kind
+        self.keeps_own_code = package == "rvjit"
 
-    def missing(self) -> str | None:
+    def absent(self) -> str | None:
         """Look for the package, without importing it."""
         if importlib.util.find_spec(self._package) is None:
             return f"the package {self._package} is not installed"
-        if not Path(_guest("hello", bits=self.uses_bits)).is_file():
-            return "its guests are not built; run benchmarks/guests/build.py"
         return None
 
     def version(self) -> str:
@@ -84,19 +100,36 @@ class PythonBackend(Backend):
 
     def command(self, task: Task) -> list[str]:
         """Run `child.py`."""
-        guest = _guest(task.program, bits=self.uses_bits)
+        state = "filling" if task.filling else task.state.value
         return [
-            sys.executable, str(HERE / "child.py"), self.name, guest,
-            str(task.size), str(task.warm_up), str(task.report),
+            sys.executable, str(HERE / "child.py"), self.name, str(self.guest(task.program)),
+            str(task.size), state, str(task.cache), str(task.report),
         ]  # fmt: skip
+
+    def environment(self, task: Task) -> dict[str, str]:
+        """Say where our code cache is."""
+        return {CACHE_VARIABLE: str(task.cache)}
+
+
+class Command(PythonBackend):
+    """`rvjit run`, as a user would start it."""
+
+    def __init__(self) -> None:
+        super().__init__("command", "rvjit run", "rvjit", "rv64")
+
+    def command(self, task: Task) -> list[str]:
+        """Run the command line."""
+        guest = str(self.guest(task.program))
+        options = ["run", "--quiet", "--engine", "tiered"]
+        return [sys.executable, "-m", "rvjit", *options, guest, str(task.size)]
 
 
 class BarePython(Backend):
     """Python that starts and ends: the floor under every engine that is a Python package."""
 
-    name, title = "python", "bare Python"
+    name, title, kind = "python", "bare Python", ""
 
-    def missing(self) -> str | None:
+    def absent(self) -> str | None:
         """It is running."""
         return None
 
@@ -110,11 +143,11 @@ class BarePython(Backend):
 
 
 class Qemu(Backend):
-    """QEMU's user mode."""
+    """QEMU's user mode, with the same ELF as our engines."""
 
     name, title = "qemu", "qemu-riscv64"
 
-    def missing(self) -> str | None:
+    def absent(self) -> str | None:
         """Look on the path."""
         return None if shutil.which("qemu-riscv64") else "qemu-riscv64 is not installed"
 
@@ -123,34 +156,30 @@ class Qemu(Backend):
         return _first_line(["qemu-riscv64", "--version"])
 
     def command(self, task: Task) -> list[str]:
-        """Run the same ELF as our engines."""
-        return ["qemu-riscv64", _guest(task.program, bits=True), str(task.size)]
+        """Run it."""
+        return ["qemu-riscv64", str(self.guest(task.program)), str(task.size)]
 
 
 class Native(Backend):
     """The same C for the host."""
 
-    name, title = "native", f"native gcc {NATIVE_FLAGS[-1]}"
+    name, title, kind = "native", "native gcc -O2", ""
 
-    def missing(self) -> str | None:
+    def absent(self) -> str | None:
         """Look on the path."""
         return None if shutil.which("gcc") else "gcc is not installed"
 
     def version(self) -> str:
         """Return the first line it prints, and the flags."""
-        return f"{_first_line(['gcc', '--version'])}, {' '.join(NATIVE_FLAGS)}"
+        return f"{_first_line(['gcc', '--version'])}, {' '.join(build.NATIVE)}"
 
     def command(self, task: Task) -> list[str]:
         """Run what `prepare` built."""
         return [str(task.work / task.program), str(task.size)]
 
     def prepare(self, program: str, work: Path) -> None:
-        """Compile the program with libc in the runtime's place."""
-        sources = [str(SOURCES / f"{program}.c"), str(SOURCES / "runtime.c")]
-        subprocess.run(
-            ["gcc", *NATIVE_FLAGS, *sources, "-o", str(work / program)],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        """Compile the program."""
+        build.build_native(program, work / program)
 
 
 def _first_line(command: list[str]) -> str:
@@ -160,10 +189,14 @@ def _first_line(command: list[str]) -> str:
 
 BACKENDS: tuple[Backend, ...] = (
     BarePython(),
-    PythonBackend("interp", "rvjit interp", "rvjit", bits=True),
-    PythonBackend("jit", "rvjit jit", "rvjit", bits=True),
-    PythonBackend("unicorn", "Unicorn", "unicorn", bits=False),
-    Qemu(),
     Native(),
+    PythonBackend("tiered", "rvjit tiered", "rvjit", "rv64"),
+    Command(),
+    PythonBackend("jit", "rvjit jit", "rvjit", "rv64"),
+    PythonBackend("threaded", "rvjit threaded", "rvjit", "rv64"),
+    PythonBackend("wasmtime", "wasmtime with fuel", "wasmtime", "wasm"),
+    Qemu(),
+    PythonBackend("unicorn", "Unicorn", "unicorn", "imac"),  # it lacks Zba, Zbb, Zbs
 )
 BY_NAME = {backend.name: backend for backend in BACKENDS}
+OPTIONAL = ("jit",)  # measured only if asked for: in steady state it is the tiered engine

@@ -1,10 +1,12 @@
 """One run of one guest by one Python engine, as a process of its own.
 
-    python child.py ENGINE ELF SIZE WARM_UP REPORT
+    python child.py ENGINE GUEST SIZE STATE CACHE REPORT
 
-The guest's output goes to stdout. Afterwards REPORT holds lines of ``name value``: what only the
-process itself can measure (seconds are CPU seconds of the process unless said otherwise).
-Imports nothing but the engine and `time`, so that the process costs what an engine's user pays.
+STATE says what the folder CACHE holds: `warm`, code of an earlier run; `filling`, it is to be
+filled; otherwise nothing of this guest. The guest's output goes to stdout. Afterwards REPORT holds
+lines of ``name value``: what only the process itself can measure (seconds are CPU seconds of the
+process). Imports nothing but the engine and `time`, so that the process costs what an engine's user
+pays.
 """
 
 from __future__ import annotations
@@ -15,6 +17,17 @@ import time
 WRITE, EXIT = 64, 93
 ECALL_CAUSE = 8
 WINDOW_BASE, WINDOW_SIZE = 0x10000, 64 << 20
+FUEL = (1 << 63) - 1
+
+# What the engine counts, by the name in the report. An engine that lacks one is no error: that
+# cell of the tables stays empty.
+STATISTICS = {
+    "compile_seconds": "compile_seconds",
+    "compiled_instructions": "compiled_insns",
+    "regions": "regions",
+    "kept_regions": "kept_regions",
+    "exact_instructions": "exact_insns",
+}
 Report = dict[str, float]
 
 
@@ -30,18 +43,13 @@ def peak_memory() -> int:
     return 0
 
 
-def run_rvjit(engine: str, elf: str, size: str, warm_up: int) -> Report:
-    """Run on one of our engines."""
+def run_rvjit(engine: str, elf: str, size: str) -> Report:
+    """Run on one of our engines, which find their cache by themselves."""
     import rvjit
 
     vm = rvjit.VM.from_elf(elf, args=[size], engine=engine)
     started = time.process_time()
-    result = None
-    if warm_up:
-        result = vm.run(cycle_limit=warm_up)
-    warm, warm_cycles = time.process_time(), vm.cycles
-    if result is None or result.exit_code is None:
-        result = vm.run()
+    result = vm.run()
     ended = time.process_time()
     if result.exit_code != 0:
         raise SystemExit(f"{elf}: {vm.fault_report(result)}")
@@ -49,14 +57,56 @@ def run_rvjit(engine: str, elf: str, size: str, warm_up: int) -> Report:
         "instructions": result.cycles,  # every price is 1 under `linux`
         "run_seconds": ended - started,
     }
-    if result.cycles > warm_cycles:
-        report["steady_seconds"] = ended - warm
-        report["steady_instructions"] = result.cycles - warm_cycles
     statistics = getattr(vm.engine, "statistics", None)
-    if statistics is not None:
-        report["compile_wall_seconds"] = statistics.compile_seconds
-        report["compiled_instructions"] = statistics.compiled_insns
-        report["regions"] = statistics.regions
+    for name, attribute in STATISTICS.items():
+        value = getattr(statistics, attribute, None)
+        if value is not None:
+            report[name] = value
+    return report
+
+
+def run_wasmtime(wasm: str, size: str, state: str, cache: str) -> Report:
+    """Run on wasmtime, metered by fuel; CACHE holds the module as compiled."""
+    from typing import Any
+
+    import wasmtime
+
+    config = wasmtime.Config()
+    config.consume_fuel = True
+    engine = wasmtime.Engine(config)
+    kept = f"{cache}/module.cwasm"
+    started = time.process_time()
+    if state == "warm":
+        with open(kept, "rb") as file:
+            module = wasmtime.Module.deserialize(engine, file.read())
+    else:
+        with open(wasm, "rb") as file:
+            module = wasmtime.Module(engine, file.read())
+    compiled = time.process_time()
+    if state == "filling":
+        with open(kept, "wb") as file:
+            file.write(module.serialize())
+        return {}
+    store = wasmtime.Store(engine)
+    store.set_fuel(FUEL)
+    linker = wasmtime.Linker(engine)
+    exports: Any = None
+
+    def write(address: int, length: int) -> None:
+        sys.stdout.buffer.write(exports["memory"].read(store, address, address + length))
+
+    types = wasmtime.FuncType([wasmtime.ValType.i32(), wasmtime.ValType.i32()], [])
+    linker.define_func("env", "write", types, write)
+    exports = linker.instantiate(store, module).exports(store)
+    begun = time.process_time()
+    status = exports["run"](store, int(size))
+    ended = time.process_time()
+    sys.stdout.buffer.flush()
+    if status != 0:
+        raise SystemExit(f"{wasm}: ended with {status}")
+    report: Report = {"run_seconds": ended - begun}
+    if state != "warm":
+        report["compile_seconds"] = compiled - started
     return report
 
 
@@ -113,11 +163,13 @@ def run_unicorn(elf: str, size: str) -> Report:
 
 def main() -> None:
     """Run what the command line says."""
-    engine, elf, size, warm_up, report_path = sys.argv[1:]
+    engine, guest, size, state, cache, report_path = sys.argv[1:]
     if engine == "unicorn":
-        report = run_unicorn(elf, size)
+        report = run_unicorn(guest, size)
+    elif engine == "wasmtime":
+        report = run_wasmtime(guest, size, state, cache)
     else:
-        report = run_rvjit(engine, elf, size, int(warm_up))
+        report = run_rvjit(engine, guest, size)
     report["peak_bytes"] = peak_memory()
     with open(report_path, "w", encoding="ascii") as file:
         file.writelines(f"{name} {value!r}\n" for name, value in report.items())

@@ -51,7 +51,8 @@ def describe_commit() -> str:
     commit = _git("rev-parse", "--short=12", "HEAD")
     if not commit:
         return "unknown"
-    changed = _git("status", "--porcelain", "--", *_MEASURED, ":!benchmarks/RESULTS.md")
+    changed = _git("status", "--porcelain", "--", *_MEASURED, ":!benchmarks/RESULTS.md",
+                   ":!benchmarks/results")  # fmt: skip
     return f"{commit} with changes" if changed else commit
 
 

@@ -23,24 +23,25 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run took. Seconds are CPU time, user and system, of the whole process.
+    """What one run took. *cpu_seconds* is user and system time of the whole process.
 
-    What the process said about itself is None where it did not: *run_seconds* is the guest alone,
-    without imports and loading; *steady_seconds* the part of it after the warm-up, in which
-    *steady_instructions* ran; *compile_wall_seconds* wall time spent in the compiler. *peak_bytes*
-    is None where a process without a report was gone before one could look at it properly.
+    What the process said about itself is None where it did not: *run_seconds* is CPU time of the
+    guest alone, without imports and loading; *compile_seconds* CPU time spent in the compiler.
+    *exact_instructions* are those of *instructions* that compiled code did not run. *peak_bytes* is
+    None where a process without a report was gone before one could look at it properly.
     """
 
     cpu_seconds: float
+    wall_seconds: float
     output_digest: str
     round: int = 0
     instructions: int | None = None
+    exact_instructions: int | None = None
     run_seconds: float | None = None
-    steady_seconds: float | None = None
-    steady_instructions: int | None = None
-    compile_wall_seconds: float | None = None
+    compile_seconds: float | None = None
     compiled_instructions: int | None = None
     regions: int | None = None
+    kept_regions: int | None = None
     peak_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -62,14 +63,15 @@ def run_process(
     """
     report.unlink(missing_ok=True)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
         started = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
         nap, peak = _FIRST_NAP, None
         # wait4 instead of Popen's own wait because it tells the usage of this one child. In between
         # the peak is read, which is gone once the process has ended.
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
+                wall_seconds = time.monotonic() - started
                 process.returncode = os.waitstatus_to_exitcode(status)
                 break
             if time.monotonic() > started + timeout:
@@ -85,14 +87,13 @@ def run_process(
             errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
             raise RunFailed(f"status {process.returncode}: {lines[-1] if lines else 'no message'}")
-        watched = time.monotonic() - started > _WATCHED_SECONDS
-    fields: dict[str, Any] = {"peak_bytes": peak if watched else None}
+    fields: dict[str, Any] = {"peak_bytes": peak if wall_seconds > _WATCHED_SECONDS else None}
     if report.exists():
         for line in report.read_text(encoding="ascii").splitlines():
             name, value = line.split()
             fields[name] = float(value) if "." in value or "e" in value else int(value)
     cpu_seconds = usage.ru_utime + usage.ru_stime
-    return Sample(cpu_seconds, digest, round_number, **fields)
+    return Sample(cpu_seconds, wall_seconds, digest, round_number, **fields)
 
 
 def _peak_of(pid: int) -> int | None:

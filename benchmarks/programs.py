@@ -1,71 +1,76 @@
-"""What is run: the example guests, and how large each is made for which engines.
+"""What is run: the guests of `guests/`, and how large each is made.
 
-An interpreter written in Python and a processor are five orders of magnitude apart, so there is no
-size that suits all engines. Each program has a ladder of sizes; each `Role` is one rung and the
-engines that can climb it. Within a role every engine gets the same size.
+Every guest's work grows with its argument, nearly in proportion. `Rung`s are sizes in seconds that
+native code needs, since a process start, an emulator and a processor are too far apart for one
+size; ratios are only ever taken between runs of the same rungs.
 """
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Program:
-    """An example guest and its sizes, as what native gcc -O2 needs for them.
+    """A guest: what it is an example of, and the size that takes native code about a second.
 
-    *tiny* is 1 to 3 M guest instructions (native: about a millisecond, most of it start-up),
-    *short* takes native code some 0.03 s, *long* some 0.3 s, *huge* some 3 s on a 4 GHz core of
-    2025.
+    That second is one of a server processor of 2023 at 2.6 to 3.7 GHz. *quick* guests are those of
+    quick mode; *fits_caches* is false for those that wait for memory.
     """
 
     name: str
-    tiny: int
-    short: int
-    long: int
-    huge: int
-
-
-@dataclass(frozen=True)
-class Role:
-    """One size of every program, and the engines that run it."""
-
-    name: str
-    engines: tuple[str, ...]
+    kind: str
+    per_second: int
+    quick: bool = False
+    fits_caches: bool = True
 
 
 PROGRAMS: tuple[Program, ...] = (
-    Program("bytecode", 400, 32_000, 300_000, 2_800_000),
-    Program("coremix", 60, 7_000, 70_000, 700_000),
-    Program("fib", 23, 36, 41, 46),
-    Program("json", 400, 150_000, 1_500_000, 15_000_000),
-    Program("mandelbrot", 64, 950, 3_000, 9_500),
-    Program("matmul", 120, 26_000, 260_000, 2_600_000),
-    Program("quicksort", 15_000, 600_000, 5_500_000, 55_000_000),
-    Program("sha256", 24, 8_500, 85_000, 850_000),
-    Program("sieve", 100, 22_000, 190_000, 1_800_000),
+    Program("bignum", "big numbers", 124_000),
+    Program("blake2b", "hashing", 780_000),
+    Program("bytecode", "interpreter", 690_000, quick=True),
+    Program("calls", "calls", 30_000, quick=True),
+    Program("chase", "memory", 8_400, fits_caches=False),
+    Program("coremix", "mixed", 217_000, quick=True),
+    Program("crc32", "hashing", 446_000),
+    Program("divide", "integer", 5_260_000),
+    Program("editdist", "integer", 11_200),
+    Program("forth", "indirect calls", 1_540_000),
+    Program("hashtable", "memory", 47_700, quick=True),
+    Program("heap", "memory", 5_500),
+    Program("json", "strings", 2_590_000, quick=True),
+    Program("keccak", "hashing", 780_000),
+    Program("lz", "strings", 3_000),
+    Program("matmul", "integer", 657_000, quick=True),
+    Program("montgomery", "big numbers", 15_000, quick=True),
+    Program("nqueens", "calls", 8_700),
+    Program("quicksort", "sorting", 18_300_000, quick=True),
+    Program("sha256", "hashing", 190_000, quick=True),
+    Program("sieve", "memory", 528_000),
+    Program("siphash", "hashing", 39_600_000),
+    Program("stream", "memory", 1_540, fits_caches=False),
+    Program("strings", "strings", 3_740),
+    Program("virtual", "indirect calls", 460_000, quick=True),
 )
+BY_NAME = {program.name: program for program in PROGRAMS}
 
-TINY = Role("tiny", ("interp", "jit", "unicorn", "qemu", "native"))
-MEDIUM = Role("medium", ("jit", "unicorn", "qemu", "native"))
-LARGE = Role("large", ("jit", "qemu", "native"))
-ROLES: tuple[Role, ...] = (TINY, MEDIUM, LARGE)
-
-# Engines that are timed inside from so many instructions on. Only the interpreter: where a JIT is
-# stopped, it has to compile one more region to go on, which users do not pay.
-WARM_UP = {"interp": 100_000}
-
-# Start to exit of a program that does next to nothing; the bare Python is the floor for those
-# engines that are Python packages.
-STARTUP_PROGRAM = "hello"
-STARTUP_SIZE = 1
-STARTUP = Role("startup", ("python", "interp", "jit", "unicorn", "qemu", "native"))
+HELLO = "hello"  # prints a line: what a start costs
+COLD = "cold"  # thousands of functions that each run once in each of argv[1] rounds
 
 
-def size_of(program: Program, role: Role, *, quick: bool) -> int:
-    """Return the argument that *program* gets in *role*."""
-    if role is TINY:
-        return program.tiny
-    if role is MEDIUM:
-        return program.short if quick else program.long
-    return program.long if quick else program.huge
+class Rung(enum.Enum):
+    """A size: seconds of native code in full and in quick mode."""
+
+    SMALL = (0.03, 0.005)
+    MEDIUM = (0.3, 0.02)
+    LARGE = (3.0, 0.12)
+
+    def size(self, program: Program, *, quick: bool) -> int:
+        """Return the argument that *program* gets, at least 1."""
+        return size_for(program, self.value[quick])
+
+
+def size_for(program: Program, seconds: float) -> int:
+    """Return the argument with which native code takes about so many seconds."""
+    return max(round(program.per_second * seconds), 1)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import rvjit
 from benchmarks.guests import build
-from benchmarks.kernels import BY_NAME, size_for
+from benchmarks.programs import BY_NAME, size_for
 from rvjit import engines
 
 

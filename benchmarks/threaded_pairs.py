@@ -2,7 +2,7 @@
 
     python -m benchmarks.threaded_pairs [COUNT]
 
-Every guest weighs the same. The examples are counted twice, built with and without Zba, Zbb, Zbs.
+Every guest weighs the same: the examples, and the benchmark guests with and without Zba, Zbb, Zbs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import rvjit
+from benchmarks.guests import build
+from benchmarks.programs import BY_NAME, HELLO, PROGRAMS, size_for
 from rvjit.codegen.threaded import make_plan
 from rvjit.codegen.threaded_decoder import Kind
 from rvjit.codegen.threaded_pairs import Pair
@@ -24,7 +26,6 @@ from rvjit.isa.registers import RA
 from rvjit.machine.fetch import fetch
 from rvjit.machine.stop import Stop
 
-IMAC_GUESTS = Path(__file__).resolve().parent / "guests"
 WARM_UP, COUNTED = 1_000_000, 60_000  # instructions
 DEFAULT_COUNT = 280
 
@@ -32,14 +33,17 @@ DEFAULT_COUNT = 280
 def guests() -> Iterator[Path]:
     """The programs that are counted."""
     for example in EXAMPLES:
-        if example.name != "hello":
+        if example.name not in (HELLO, *build.FROM_EXAMPLES):
             yield rvjit.example(example.name)
-            yield IMAC_GUESTS / f"{example.name}.elf"
+    for program in PROGRAMS:
+        for kind in ("rv64", "imac"):
+            yield build.HERE / kind / f"{program.name}.elf"
 
 
 def trace(path: Path) -> Iterator[Insn]:
     """Instructions of a run, from after its start on."""
-    vm = rvjit.VM.from_elf(path, engine="threaded", stdout=lambda _: None)
+    size = size_for(BY_NAME[path.stem], 0.1) if path.stem in BY_NAME else 0  # 0: the default
+    vm = rvjit.VM.from_elf(path, args=[str(size)], engine="threaded", stdout=lambda _: None)
     vm.run(cycle_limit=WARM_UP)
     machine = vm.machine
     machine.cycle_limit = WARM_UP + 2 * COUNTED

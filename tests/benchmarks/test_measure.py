@@ -1,4 +1,4 @@
-"""Measuring one tiny program, and the pieces it takes. Nothing here looks at how long it took."""
+"""Measuring tiny programs, and the pieces it takes. Nothing here looks at how long it took."""
 
 from __future__ import annotations
 
@@ -9,55 +9,62 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as command
+from benchmarks import backends
 from benchmarks import measure as measuring
 from benchmarks.backends import BACKENDS, BY_NAME, Backend, Task
+from benchmarks.caches import Caches
 from benchmarks.launch import RunFailed, run_process
-from benchmarks.measure import Point, Runner, main, plan
-from benchmarks.programs import PROGRAMS, ROLES, STARTUP, size_of
-from rvjit.examples import EXAMPLES
+from benchmarks.lineup import LARGE, MEDIUM, RUNGS, SERIES, SPECIAL, Point, State, plan
+from benchmarks.measure import Runner
+from benchmarks.programs import PROGRAMS, Rung
 
-EXPECTED = Path(__file__).resolve().parents[1] / "examples" / "expected"
+# What the guests print is checked in test_guests.py; here all have to print the same.
+SIEVE_1 = b"primes: 168\nlargest: 997\nchecksum: "
 
 
 def run_python(code: str, tmp_path: Path, timeout: float = 60.0):
-    command = [sys.executable, "-c", code]
     return run_process(
-        command, report=tmp_path / "report", environment=dict(os.environ), timeout=timeout
+        [sys.executable, "-c", code],
+        report=tmp_path / "report",
+        environment=dict(os.environ),
+        timeout=timeout,
     )
-
-
-def launch(engine: str, tmp_path: Path) -> list[str]:
-    backend = BY_NAME[engine]
-    problem = backend.missing()
-    if problem is not None:
-        pytest.skip(problem)
-    backend.prepare("fib", tmp_path)
-    return backend.command(Task("fib", 10, 100, tmp_path, tmp_path / "report"))
 
 
 # Plan.
 
 
-def test_every_program_is_an_example_and_every_engine_has_a_backend() -> None:
-    names = [program.name for program in PROGRAMS]
-    assert names == [example.name for example in EXAMPLES if example.name != "hello"]
-    assert {engine for role in (*ROLES, STARTUP) for engine in role.engines} == set(BY_NAME)
+def test_every_series_has_a_backend_and_every_backend_a_series() -> None:
+    assert {series.backend for series in SERIES} == set(BY_NAME)
+    assert len(BY_NAME) == len(BACKENDS)
+    keys = {key for role in (*RUNGS, *SPECIAL.values()) for key in role.series}
+    assert keys == {series.key for series in SERIES}
+
+
+def test_there_are_guests_of_every_kind_also_in_quick_mode() -> None:
+    assert len(PROGRAMS) >= 16
+    kinds = {program.kind for program in PROGRAMS}
+    assert kinds == {program.kind for program in PROGRAMS if program.quick}
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_sizes_grow_from_role_to_role(quick) -> None:
+def test_sizes_grow_from_rung_to_rung(quick) -> None:
     for program in PROGRAMS:
-        sizes = [size_of(program, role, quick=quick) for role in ROLES]
+        sizes = [rung.size(program, quick=quick) for rung in Rung]
         assert sizes == sorted(set(sizes))
 
 
-def test_engines_of_one_point_share_the_size_and_absent_ones_are_left_out() -> None:
-    points = plan(["fib"], ["jit", "native", "unicorn"], quick=True)
-    assert [(point.role, point.engines) for point in points] == [
-        ("tiny", ("jit", "unicorn", "native")),
-        ("medium", ("jit", "unicorn", "native")),
-        ("large", ("jit", "native")),
+def test_series_of_one_point_share_the_size_and_absent_backends_are_left_out() -> None:
+    points = plan(["lz"], ["tiered", "native", "unicorn"], quick=True)
+    assert [(point.role.name, point.series) for point in points] == [
+        ("small", ("native", "unicorn")),
+        ("medium", ("native", "tiered", "tiered-cold", "unicorn")),
+        ("large", ("native", "tiered")),
     ]
+    large = points[2].size
+    assert points[1].fill_sizes["tiered"] == large > points[1].size
+    assert plan(["hello"], ["qemu"], quick=True)[0].series == ("qemu",)
 
 
 # One process.
@@ -70,7 +77,8 @@ def test_a_sample_has_cpu_time_output_and_what_the_process_reports(tmp_path) -> 
         tmp_path,
     )
     assert sample.cpu_seconds > 0
-    assert (sample.instructions, sample.run_seconds, sample.steady_seconds) == (7, 2e-05, None)
+    assert sample.wall_seconds > 0
+    assert (sample.instructions, sample.run_seconds, sample.regions) == (7, 2e-05, None)
     assert sample.output_digest == run_python("print('out')", tmp_path).output_digest
     assert sample.output_digest != run_python("print('other')", tmp_path).output_digest
 
@@ -90,49 +98,39 @@ def test_a_process_that_takes_too_long_is_ended(tmp_path) -> None:
         run_python("import time; time.sleep(60)", tmp_path, timeout=0.2)
 
 
-@pytest.mark.parametrize("engine", ["interp", "jit", "unicorn", "qemu", "native"])
-def test_every_engine_prints_what_is_recorded(engine, tmp_path, capfdbinary) -> None:
-    command = launch(engine, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(measuring.ROOT)}
-    pid = os.posix_spawnp(command[0], command, environment)
-    _, status = os.waitpid(pid, 0)
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name != "python"])
+def test_every_backend_prints_the_guests_output(name, tmp_path, capfdbinary) -> None:
+    backend = BY_NAME[name]
+    problem = backend.missing()
+    if problem is not None:
+        pytest.skip(problem)
+    backend.prepare("sieve", tmp_path)
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    task = Task("sieve", 1, State.COLD, cache, tmp_path, tmp_path / "report")
+    words = backend.command(task)
+    environment = {
+        **os.environ, "PYTHONPATH": str(measuring.ROOT), **backend.environment(task)
+    }  # fmt: skip
+    _, status = os.waitpid(os.posix_spawnp(words[0], words, environment), 0)
     assert status == 0
-    assert capfdbinary.readouterr().out == (EXPECTED / "fib-10.txt").read_bytes()
+    assert capfdbinary.readouterr().out.startswith(SIEVE_1)
 
 
-# The whole.
-
-
-def test_one_tiny_program_on_the_interpreter_gives_a_result_and_its_tables(
-    tmp_path, monkeypatch, capsys
-) -> None:
-    only = Point("fib", "tiny", 10, ("interp",))
-    monkeypatch.setattr(measuring, "plan", lambda *_, **__: [only])
-    monkeypatch.setattr(measuring, "WARM_UP", {"interp": 100})
-    out = tmp_path / "out"
-    arguments = ["--quick", "--only", "fib", "--engines", "interp", "--repeat", "1"]
-    assert main([*arguments, "--out", str(out)]) == 0
-    results = json.loads((out / "results.json").read_text())
-    assert (results["mode"], results["rounds"], results["skipped"]) == ("quick", 1, {})
-    assert {"cpu", "cores", "os", "load"} <= results["host"].keys()
-    assert {"Python", "rvjit interp"} <= results["versions"].keys()
-    assert results["commit"]
-    (sample,) = results["points"][0]["samples"]["interp"]
-    assert sample["instructions"] == sample["steady_instructions"] + 100
-    assert sample["peak_bytes"] > 0
-    captured = capsys.readouterr()
-    assert captured.out == (out / "RESULTS.md").read_text()
-    assert "[1/1] fib tiny interp" in captured.err
+# Caches.
 
 
 class Inline(Backend):
     """Runs Python code in place of a guest."""
 
-    def __init__(self, name: str, code: str) -> None:
+    kind = ""
+
+    def __init__(self, name: str, code: str = "", *, own: bool = False) -> None:
         self.name = self.title = name
         self.code = code
+        self.keeps_own_code = own
 
-    def missing(self) -> str | None:
+    def absent(self) -> str | None:
         return None
 
     def version(self) -> str:
@@ -142,46 +140,111 @@ class Inline(Backend):
         return [sys.executable, "-c", self.code, str(task.size)]
 
 
+def test_caches_are_empty_cold_or_warm(tmp_path) -> None:
+    fills = []
+
+    def fill(backend, program, size, folder) -> None:
+        fills.append((backend.name, program, size))
+        (folder / program).write_text("")
+
+    def names(backend, state) -> list[str]:
+        return sorted(kept.name for kept in caches.folder(backend, state, "lz", 9).iterdir())
+
+    caches = Caches(tmp_path, fill)
+    ours, other = Inline("ours", own=True), Inline("other")
+    for _ in range(2):
+        assert names(ours, State.WARM) == ["hello", "lz"]
+        assert names(ours, State.COLD) == ["hello"]
+        assert names(ours, State.FIRST) == []
+        assert names(other, State.COLD) == []
+        assert names(other, State.WARM) == ["lz"]
+    assert fills == [("ours", "hello", 1), ("ours", "lz", 9), ("other", "lz", 9)]
+    assert caches.keeps_code(ours)
+    assert not caches.keeps_code(Inline("oth"))
+
+
+def test_an_engine_that_keeps_nothing_is_not_asked_to_fill_its_cache(tmp_path) -> None:
+    fills = []
+    caches = Caches(tmp_path, lambda *arguments: fills.append(arguments[1]))
+    ours = Inline("ours", own=True)
+    caches.folder(ours, State.WARM, "lz", 9)
+    caches.folder(ours, State.WARM, "json", 9)
+    assert fills == ["hello"]
+    assert not caches.keeps_code(ours)
+
+
+# The whole.
+
+
+def test_a_tiny_run_gives_a_result_its_tables_and_plots(tmp_path, monkeypatch, capsys) -> None:
+    only = Point("sieve", MEDIUM, 1, ("threaded",), fill_sizes={"threaded": 1})
+    monkeypatch.setattr(measuring, "plan", lambda *_, **__: [only])
+    out = tmp_path / "out"
+    arguments = ["--quick", "--only", "sieve", "--backends", "threaded", "--out", str(out)]
+    assert command.main(arguments) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert (results["mode"], results["rounds"], results["skipped"]) == ("quick", 1, {})
+    assert {"cpu", "cores", "os", "load", "load_while_measuring"} <= results["host"].keys()
+    assert {"Python", "rvjit threaded"} <= results["versions"].keys()
+    assert results["commit"]
+    (sample,) = results["points"][0]["samples"]["threaded"]
+    assert sample["instructions"] > 0
+    assert 0 < sample["run_seconds"] <= sample["cpu_seconds"]
+    assert sample["peak_bytes"] > 0
+    captured = capsys.readouterr()
+    assert captured.out == (out / "RESULTS.md").read_text()
+    assert "[1/1] sieve medium threaded" in captured.err
+
+
 def test_different_outputs_and_failures_are_noticed(tmp_path, monkeypatch) -> None:
-    for backend in (
-        Inline("fine", "import sys; print(sys.argv[1])"),
-        Inline("odd", "print('odd')"),
-        Inline("broken", "raise SystemExit('broken')"),
+    for name, code in (
+        ("native", "import sys; print(sys.argv[1])"),
+        ("qemu", "print('odd')"),
+        ("unicorn", "raise SystemExit('broken')"),
     ):
-        monkeypatch.setitem(BY_NAME, backend.name, backend)
+        monkeypatch.setitem(backends.BY_NAME, name, Inline(name, code))
     steps: list[str] = []
     runner = Runner(tmp_path, timeout=60.0)
-    point = Point("fib", "tiny", 3, ("fine", "odd", "broken"))
+    keys = ("native", "qemu", "unicorn")
+    point = Point("lz", LARGE, 3, keys, fill_sizes=dict.fromkeys(keys, 3))
     for number in range(2):
         runner.run_round(point, number, steps.append)
     assert not point.outputs_agree()
-    assert [sample.round for sample in point.samples["odd"]] == [0, 1]
-    assert point.failures == {"broken": "status 1: broken"}
-    assert steps == ["fib tiny fine", "fib tiny odd", "fib tiny broken"] * 2
+    assert [sample.round for sample in point.samples["qemu"]] == [0, 1]
+    assert point.failures == {"unicorn": "status 1: broken"}
+    assert steps == [f"lz large {key}" for key in keys] * 2
 
 
-def test_quick_mode_begins_no_point_that_would_take_it_past_its_time(monkeypatch) -> None:
+def test_a_missing_backend_is_skipped_and_the_reason_told(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    told: list[str] = []
+    results = measuring.run_all(["hello"], ["qemu"], repeat=1, quick=True, note=told.append)
+    assert results["skipped"] == {"qemu": "qemu-riscv64 is not installed"}
+    assert told == ["qemu is skipped: qemu-riscv64 is not installed"]
+    assert results["points"] == []
+
+
+def test_quick_mode_begins_no_point_that_would_take_it_past_its_time(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(measuring, "_QUICK_SECONDS", -1.0)
-    points = plan(["fib"], ["python", "interp"], quick=True)
-    assert measuring.measure(points, repeat=3, quick=True, advance=print) == (0, len(points))
+    points = plan(["lz"], ["native"], quick=True)
+    runner = Runner(tmp_path, timeout=60.0)
+    done = measuring.measure(runner, points, repeat=3, quick=True, advance=print)
+    assert done == (0, len(points))
 
 
 def test_an_incomplete_result_is_told_and_not_published(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(measuring, "_QUICK_SECONDS", -1.0)
-    monkeypatch.setattr(measuring, "publish", lambda _: pytest.fail("published"))
-    assert main(["--quick", "--publish", "--out", str(tmp_path)]) == 1
+    monkeypatch.setattr(command, "publish", lambda _: pytest.fail("published"))
+    assert command.main(["--quick", "--publish", "--out", str(tmp_path)]) == 1
     assert "time ran out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--only", "nonesuch"], ["--engines", ""], ["--repeat", "0"], ["--publish", "--only", "fib"]],
-)
+    [["--only", "nonesuch"], ["--backends", ""], ["--repeat", "0"], ["--publish", "--only", "lz"],
+     ["--publish", "--backends", "tiered"]],
+)  # fmt: skip
 def test_impossible_command_lines_are_refused(arguments, capsys) -> None:
     with pytest.raises(SystemExit):
-        main(arguments)
+        command.main(arguments)
     assert "error" in capsys.readouterr().err
-
-
-def test_backends_have_names_of_their_own() -> None:
-    assert len(BY_NAME) == len(BACKENDS)
