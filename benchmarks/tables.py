@@ -11,7 +11,6 @@ from benchmarks.programs import BY_NAME, COLD, HELLO
 from benchmarks.results import NATIVE, Results, geometric_mean, mean, rungs_of
 
 _NONE = "-"
-_MEAN = "**geometric mean**"
 _STEADY = tuple(series.key for series in SERIES if series.state in (State.WARM, State.NONE))
 
 Column = Callable[[str], float | None]
@@ -42,19 +41,22 @@ def steady_series(results: Results) -> list[str]:
 
 def summary(results: Results) -> Table:
     """Give one line for each series: mean and worst ratio, start, cold guest, memory."""
+    keys = (*steady_series(results), NATIVE)
+    ratios = [_of(results.steady_ratio, key) for key in keys]
+    wholes = [_of(lambda n, key: results.ratio(n, "medium", key), key) for key in keys]
+    names = _measured(results, [*ratios, *wholes])
 
     def row(key: str) -> list[str]:
         cold = f"{key}-cold" if f"{key}-cold" in TITLES else key
-        ratios = {name: results.steady_ratio(name, key) for name in results.programs()}
-        known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+        known = {name: results.steady_ratio(name, key) or 0 for name in names}
         worst = max(known, key=lambda name: known[name], default=None)
         peaks = results.peak(key, rungs_of(key))
         return [
             TITLES[key],
-            _ratio(geometric_mean(ratios.values())),
+            _ratio(geometric_mean(known.values())),
             _NONE if worst is None else f"{_ratio(known[worst])} ({worst})",
-            _ratio(geometric_mean(results.ratio(n, "medium", cold) for n in results.programs())),
-            _ratio(geometric_mean(results.ratio(n, "medium", key) for n in results.programs())),
+            _ratio(geometric_mean(results.ratio(n, "medium", cold) for n in names)),
+            _ratio(geometric_mean(results.ratio(n, "medium", key) for n in names)),
             _milliseconds(results.median(HELLO, "start", key, "cpu_seconds")),
             _milliseconds(results.median(COLD, "once", cold, "cpu_seconds")),
             _mebibytes(statistics.median(peaks.values()) if peaks else None),
@@ -62,13 +64,13 @@ def summary(results: Results) -> Table:
 
     return Table(
         "Summary",
-        "Ratios are CPU time over that of native gcc -O2, geometric means over the guests. Cold "
-        "and warm are whole processes at the medium size, with an empty and with a filled code "
-        f"cache. Milliseconds are CPU time of whole processes: {HELLO} warm, and {COLD}, thousands "
-        "of functions that each run once, with nothing of it in the cache. Memory is the median "
-        "over the guests.",
+        "Ratios are CPU time over that of native gcc -O2, geometric means over the guests that "
+        f"every backend has run ({len(names)}). Cold and warm are whole processes at the medium "
+        "size, with nothing of the guest in the code cache and with a filled one. Milliseconds are "
+        f"CPU time of whole processes: {HELLO} warm, and {COLD}, thousands of functions that each "
+        "run once, with nothing of it in the cache. Memory is the median over the guests.",
         ["", "steady", "worst", "cold", "warm", "hello ms", "cold code ms", "peak MiB"],
-        [row(key) for key in (*steady_series(results), NATIVE)],
+        [row(key) for key in keys],
     )
 
 
@@ -87,7 +89,7 @@ def steady(results: Results) -> Table:
         ]
         for name in results.programs()
     ]
-    rows.append([_MEAN, "", "", "", *_means(results, columns, _ratio)])
+    rows.append(_mean_row(results, columns, blanks=3))
     return Table(
         "Steady state, as ratios to native",
         "CPU time that the large size takes more than the medium one, over the same of native: "
@@ -110,7 +112,7 @@ def processes(results: Results) -> Table:
         ]
         for name in results.programs()
     ]
-    rows.append([_MEAN, "", *_means(results, columns, _ratio)])
+    rows.append(_mean_row(results, columns, blanks=1))
     return Table(
         "Whole processes at the medium size, as ratios to native",
         "CPU time from start to exit, loading and compilation included. Cold: nothing of the guest "
@@ -215,9 +217,21 @@ def _of(function: Callable[[str, str], float | None], key: str) -> Column:
     return lambda name: function(name, key)
 
 
-def _means(results: Results, columns: Iterable[Column], show: Show) -> list[str]:
-    names = results.programs()
-    return [f"**{show(geometric_mean(column(name) for name in names))}**" for column in columns]
+def _measured(results: Results, columns: Iterable[Column]) -> list[str]:
+    """Return the guests that have a positive value in every column, so that means compare."""
+    kept = results.programs()
+    for column in columns:
+        kept = [name for name in kept if (column(name) or 0) > 0]
+    return kept
+
+
+def _mean_row(results: Results, columns: Sequence[Column], blanks: int) -> list[str]:
+    """Return the last row of a table of ratios, after *blanks* empty cells."""
+    names = _measured(results, columns)
+    all_there = len(names) == len(results.programs())
+    title = "geometric mean" if all_there else f"geometric mean of {len(names)} complete rows"
+    means = [_ratio(geometric_mean(column(name) for name in names)) for column in columns]
+    return [f"**{title}**", *[""] * blanks, *(f"**{mean}**" for mean in means)]
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

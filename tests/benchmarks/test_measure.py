@@ -158,7 +158,8 @@ def test_caches_are_empty_cold_or_warm(tmp_path) -> None:
         assert names(ours, State.FIRST) == []
         assert names(other, State.COLD) == []
         assert names(other, State.WARM) == ["lz"]
-    assert fills == [("ours", "hello", 1), ("ours", "lz", 9), ("other", "lz", 9)]
+    # Ours are run until nothing is added, the other one writes all it has at once.
+    assert fills == [("ours", "hello", 1)] * 2 + [("ours", "lz", 9)] * 2 + [("other", "lz", 9)]
     assert caches.keeps_code(ours)
     assert not caches.keeps_code(Inline("oth"))
 
@@ -170,6 +171,23 @@ def test_an_engine_that_keeps_nothing_is_not_asked_to_fill_its_cache(tmp_path) -
     caches.folder(ours, State.WARM, "lz", 9)
     caches.folder(ours, State.WARM, "json", 9)
     assert fills == ["hello"]
+
+
+def test_a_cache_that_never_settles_is_filled_a_few_times_only(tmp_path) -> None:
+    fills = []
+
+    def fill(backend, program, size, folder) -> None:
+        fills.append(program)
+        (folder / "code").write_text(str(len(fills)))
+
+    Caches(tmp_path, fill).folder(Inline("ours", own=True), State.WARM, "hello", 1)
+    assert fills == ["hello"] * 3
+
+
+def test_an_engine_without_a_cache_is_known_as_one(tmp_path) -> None:
+    caches = Caches(tmp_path, lambda *arguments: None)
+    ours = Inline("ours", own=True)
+    caches.folder(ours, State.WARM, "lz", 9)
     assert not caches.keeps_code(ours)
 
 
