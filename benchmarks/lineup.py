@@ -72,7 +72,7 @@ STARTING = Role(
     "start",
     ("python", "tiered", "tiered-first", "command", "threaded", "wasmtime",
      "wasmtime-cold", "qemu", "unicorn", "native"),
-    runs_per_round=(10, 3),
+    runs_per_round=(10, 2),
 )  # fmt: skip
 ONCE = Role(
     "once",

@@ -62,9 +62,9 @@ COLD = "cold"  # thousands of functions that each run once in each of argv[1] ro
 class Rung(enum.Enum):
     """A size: seconds of native code in full and in quick mode."""
 
-    SMALL = (0.03, 0.005)
-    MEDIUM = (0.3, 0.02)
-    LARGE = (3.0, 0.12)
+    SMALL = (0.03, 0.004)
+    MEDIUM = (0.3, 0.015)
+    LARGE = (3.0, 0.1)
 
     def size(self, program: Program, *, quick: bool) -> int:
         """Return the argument that *program* gets, at least 1."""
