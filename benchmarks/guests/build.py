@@ -27,7 +27,9 @@ GENERATED = "cold"
 
 # Every build has its own string functions and makes no calls of them out of loops, so that no side
 # is measured with a library that the other sides lack.
-SAME_ON_ALL_SIDES = ("-std=c11", "-O2", "-fno-builtin", "-DSELF_CONTAINED")
+SAME_ON_ALL_SIDES = (
+    "-std=c11", "-O2", "-fomit-frame-pointer", "-fno-builtin", "-DSELF_CONTAINED",
+)  # fmt: skip
 # gcc makes such calls in spite of -fno-builtin.
 NATIVE = (*SAME_ON_ALL_SIDES, "-fno-tree-loop-distribute-patterns")
 PLAIN_ISA = "generic_rv64+m+a+c"
