@@ -58,6 +58,7 @@ class Node:
     table: JumpTable | None = None
     cases: tuple[Key | None, ...] = ()  # where the entries of the table lead
     calls: bool = False  # ends with a call that is not taken in
+    dispatches: bool = False  # goes on to a jump through a table, as an interpreter's loop does
     checkpoint: bool = False
     bound: int = 0  # at a checkpoint: price of the dearest path to the next one
 
@@ -69,8 +70,9 @@ class Node:
 
     @property
     def loops(self) -> bool:
-        """Whether the block branches back to its own start."""
-        return self.key in (self.taken, self.fallen) and not self.calls
+        """Whether the block branches back to its own start, as the body of a loop does."""
+        again = self.key in (self.taken, self.fallen) and not self.calls
+        return again and not self.dispatches
 
     @property
     def successors(self) -> list[Key]:
@@ -164,6 +166,7 @@ class _Finder:
                 key if key in nodes else None for key in (node.taken, node.fallen, node.resumed)
             )
             node.cases = tuple(key if key in nodes else None for key in node.cases)
+            node.dispatches = any(nodes[key].table is not None for key in node.jumps)
         return nodes
 
     @property
