@@ -86,8 +86,13 @@ class Node:
 
     @property
     def leaves(self) -> bool:
-        """Whether one of the edges goes out, or may."""
-        return self.calls or self.taken is None or self.fallen is None
+        """Whether one of the edges goes out; a jump that should stay inside is taken to do so."""
+        jump = self.block.last.spec.effects.jump
+        if self.calls or jump is None:
+            return self.fallen is None
+        if jump.condition is not None:
+            return self.taken is None or self.fallen is None
+        return self.taken is None and (not self.cases or None in self.cases)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Registers are bits of an int, x0 never among them. A register is *dirty* where some path since the
 entry, or since the last call, has written it: the state buffer may then be stale. Hot registers are
-always dirty. It is *live* where its value is read, or stored by an exit, before it is written.
+always dirty.
 """
 
 from __future__ import annotations
@@ -56,16 +56,55 @@ def segments(insns: tuple[Insn, ...]) -> list[range]:
 
 @dataclass
 class Flow:
-    """The outcome for each node: dirty at its start, live at its start."""
+    """The outcome for each node.
 
+    *dirty* at its start; registers to load from the state buffer at its *start*, at its *end* for
+    those that follow, and where the region is entered there (*entry*), as by the return of a call.
+    *registers* are all that the region names, and the hot ones.
+    """
+
+    registers: int
     dirty: dict[Key, int]
-    live: dict[Key, int]
+    start: dict[Key, int]
+    end: dict[Key, int]
+    entry: dict[Key, int]
 
 
 def analyse(nodes: dict[Key, Node]) -> Flow:
-    """Solve both problems for the nodes of a region."""
+    """Solve all problems for the nodes of a region.
+
+    Loads are delayed to where every way on needs them: a loop that calls functions would otherwise
+    load again behind each call what only the code behind the loop reads.
+    """
+    registers = HOT_MASK
+    for node in nodes.values():
+        for insn in node.block.insns:
+            registers |= reads(insn) | writes(insn)
     dirty = _dirty(nodes)
-    return Flow(dirty, _live(nodes, dirty))
+    expected = _expected(nodes, registers)
+    needed = {key: dirty[key] | expected[key] for key in nodes}
+    before: dict[Key, list[Key]] = {key: [] for key in nodes}
+    for key, node in nodes.items():
+        for follower in node.jumps:
+            before[follower].append(key)
+    entered = {next(iter(nodes))} | {
+        node.resumed for node in nodes.values() if node.resumed is not None
+    }
+    valid = _valid(nodes, needed, before, entered)
+    flow = Flow(registers, dirty, dict.fromkeys(nodes, 0), dict.fromkeys(nodes, 0), {})
+    for key in nodes:
+        missing = [needed[key] & ~valid[each] for each in before[key]]
+        if key in entered:
+            missing.append(needed[key] & ~HOT_MASK)
+        everywhere = needed[key]
+        for mask in missing:
+            everywhere &= mask
+        flow.start[key] = everywhere
+        for each in before[key]:
+            flow.end[each] |= needed[key] & ~valid[each] & ~everywhere
+        if key in entered:
+            flow.entry[key] = needed[key] & ~HOT_MASK & ~everywhere
+    return flow
 
 
 def _dirty(nodes: dict[Key, Node]) -> dict[Key, int]:
@@ -90,39 +129,50 @@ def _written(node: Node) -> int:
     return mask
 
 
-def _live(nodes: dict[Key, Node], dirty: dict[Key, int]) -> dict[Key, int]:
-    live = dict.fromkeys(nodes, 0)
-    before: dict[Key, list[Key]] = {key: [] for key in nodes}
+def _expected(nodes: dict[Key, Node], registers: int) -> dict[Key, int]:
+    """Registers that every way on from a node's start reads before writing them.
+
+    A way out of the region reads nothing, and so does a call: what it has to store is dirty.
+    """
+    reading, writing = {}, {}
     for key, node in nodes.items():
-        for follower in node.jumps:
-            before[follower].append(key)
-    queue = list(nodes)
-    while queue:
-        key = queue.pop()
-        found = _live_at_start(nodes, key, dirty[key], live)
-        if found != live[key]:
-            live[key] = found
-            queue += before[key]
-    return live
+        read = written = 0
+        for insn in node.block.insns:
+            read |= reads(insn) & ~written
+            written |= writes(insn)
+        reading[key], writing[key] = read, written
+    expected = dict.fromkeys(nodes, registers)
+    changed = True
+    while changed:
+        changed = False
+        for key, node in reversed(nodes.items()):
+            onward = 0 if node.leaves else registers
+            for follower in node.jumps:
+                onward &= expected[follower]
+            found = reading[key] | onward & ~writing[key]
+            if found != expected[key]:
+                expected[key] = found
+                changed = True
+    return expected
 
 
-def _live_at_start(nodes: dict[Key, Node], key: Key, dirty: int, live: dict[Key, int]) -> int:
-    node = nodes[key]
-    masks = []
-    for insn in node.block.insns:
-        masks.append(dirty)
-        dirty |= writes(insn)
-    resumed = {segment.start for segment in segments(node.block.insns)}
-    mask = 0
-    if node.leaves:
-        mask |= dirty  # what goes out stores what is dirty
-    for follower in node.jumps:
-        mask |= live[follower]
-    for index in reversed(range(len(masks))):
-        insn = node.block.insns[index]
-        mask = mask & ~writes(insn) | reads(insn)
-        if index in resumed:
-            mask |= masks[index]
-    if node.checkpoint:
-        mask |= masks[0]
-    return mask
+def _valid(
+    nodes: dict[Key, Node],
+    needed: dict[Key, int],
+    before: dict[Key, list[Key]],
+    entered: set[Key],
+) -> dict[Key, int]:
+    """Registers whose value is at hand at a node's end, if what is needed is at hand at starts."""
+    valid = dict.fromkeys(nodes, ~1)
+    changed = True
+    while changed:
+        changed = False
+        for key, node in nodes.items():
+            arriving = HOT_MASK if key in entered else ~1
+            for each in before[key]:
+                arriving &= valid[each]
+            found = arriving | needed[key] | HOT_MASK | _written(node)
+            if found != valid[key]:
+                valid[key] = found
+                changed = True
+    return valid

@@ -54,8 +54,7 @@ class RegionEmitter:
         """Return the text of the whole function."""
         text = self._text
         entry = next(iter(self._nodes.values()))
-        registers = self._registers()
-        for number in registers:
+        for number in _numbers(self._flow.registers):
             text.emit(f"%x{number} = alloca i64")
             text.emit(abi.state_slot(f"s{number}", "x", 8 * number))
         text.emit("%cy = alloca i64")
@@ -63,7 +62,7 @@ class RegionEmitter:
         text.emit("store i64 %cy0, ptr %cy")
         for number in abi.HOT:
             text.emit(f"store i64 %h{number}, ptr %x{number}")
-        self._load(self._flow.live[entry.key])
+        self._load(self._flow.entry[entry.key])
         if any(node.calls for node in self._nodes.values()):
             self._check_host_stack()
         text.emit(f"br label %{entry.label}")
@@ -79,13 +78,6 @@ class RegionEmitter:
         )
         return head + "\n".join(text.lines) + "\n}\n"
 
-    def _registers(self) -> list[int]:
-        named = set(abi.HOT)
-        for node in self._nodes.values():
-            for insn in node.block.insns:
-                named |= {insn.rd, insn.rs1, insn.rs2}
-        return sorted(named - {0})
-
     def _check_host_stack(self) -> None:
         """Go back to `enter` where the host's stack is nearly used; it calls us again."""
         text = self._text
@@ -98,8 +90,8 @@ class RegionEmitter:
         text.start(go_on)
 
     def _load(self, mask: int) -> None:
-        """Load registers from the state buffer, but for the hot ones."""
-        for number in _numbers(mask & ~abi.HOT_MASK):
+        """Load registers from the state buffer."""
+        for number in _numbers(mask):
             value = self._text.value(f"load i64, ptr %s{number}")
             self._text.emit(f"store i64 {value}, ptr %x{number}")
 
@@ -109,6 +101,7 @@ class RegionEmitter:
         text = self._text
         plan = plan_block(node.block, strict_loads=self._rules.strict_loads)
         text.start(node.label)
+        self._load(self._flow.start[node.key])
         if node.loops:
             self._emit_loop(node, plan)
             return
@@ -174,6 +167,7 @@ class RegionEmitter:
             dirty |= writes(insn)
         after = text.value(f"add i64 {cycles}, {charged}")
         text.emit(f"store i64 {after}, ptr %cy")
+        self._load(self._flow.end[node.key])
         self._terminate(node, target, after, dirty)
 
     def _resume_point(
@@ -293,7 +287,7 @@ class RegionEmitter:
         out = exits.jump(text.here, pc, cycles, 0)
         text.emit(f"br i1 {back}, label %{returned}, label %{out}, {abi.LIKELY}")
         text.start(returned)
-        self._load(self._flow.live[node.resumed])
+        self._load(self._flow.entry[node.resumed])
         text.emit(f"br label %{self._nodes[node.resumed].label}")
 
     def _callee(self, target: str, cycles: str) -> str:
