@@ -29,6 +29,13 @@ _QUICK_SECONDS = 105.0  # no new point is begun after that, which leaves time fo
 _QUICK_TIMEOUT, _FULL_TIMEOUT = 60.0, 900.0
 
 
+def _surroundings() -> dict[str, str]:
+    """Return the environment of a measured process; users' Pythons keep compiled modules."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 class Runner:
     """Runs points; *work* holds built programs, caches and the children's reports."""
 
@@ -84,7 +91,7 @@ class Runner:
         return run_process(
             backend.command(task),
             report=report,
-            environment={**os.environ, "PYTHONPATH": str(ROOT), **backend.environment(task)},
+            environment={**_surroundings(), **backend.environment(task)},
             timeout=self._timeout,
             round_number=number,
         )

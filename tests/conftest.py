@@ -23,6 +23,10 @@ CACHE = tempfile.mkdtemp(prefix="rvjit-tests-")
 os.environ["RVJIT_CACHE_DIR"] = CACHE
 os.environ.pop("RVJIT_CACHE_SIZE", None)
 
+# The processes that tests start need not compile all modules each time, even where the caller's do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("PYTHONPYCACHEPREFIX", os.path.join(CACHE, "modules"))
+
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(CACHE, ignore_errors=True)
