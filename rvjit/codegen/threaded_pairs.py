@@ -55,60 +55,63 @@ def pairs() -> Iterator[Pair]:
 
 
 TABLE = """
-add.2: add.2 add.2<1 add.2<2 add.4<1 addi.2 addi.4<1 addiw.2 bge.4 bgeu.4+1 blt.4 bltu.4
-  bltu.4+1 bne.4+1 jal.2 jal.2+1 lbu.4 lbu.4<1 ld.2 ld.2<1 lw.2<1 lw.4 lw.4<1 mul.4 roriw.4
-  sd.2<1 sd.4 sh3add.4 srliw.4 sub.4 sw.2<2 xor.4
-add.4: add.2 add.4 addi.2 bltu.4<2 lbu.4<1 ld.2
-addi.2: add.2 addi.2 addi.4 and.2<1 beq.4 beq.4+1 bltu.4 bltu.4+1 bne.2+1 bne.4+1 bne.4+1<1
-  jal.2 jal.2+1 jalr.2 lui.4 lw.4<1 sd.2<1 sd.4 sd.4<2 slli.2 slli.2<1 sw.2 sw.4<2
-addi.4: add.2 addi.2 addi.4 auipc.4 beq.4<2 bltu.4+1 bltu.4<1 bltu.4<2 bne.4<2 jalr.2+1 lbu.4
-  ld.4<1 lui.4 lw.4<1 mul.4 sw.2
-addiw.2: bge.4<1 sd.2 sd.4 slli.4 srai.4
-addw.4: addi.2
-and.2: xor.2<1 xor.2<2 xor.4<1
-and.4: and.2 and.4 andn.4 xor.4<1
-andi.2: beq.2<1 bne.2+1<1
-andi.4: slli.2 slli.4
-andn.4: xor.4
+add.2: add.2 add.2<1 add.4 addi.2 addi.4 addiw.2 and.4 andi.4<1 auipc.4 beq.4+1 bltu.4+1 bne.2+1
+  bne.4+1 divu.4 jal.2 jal.2+1 jalr.2+2 lbu.4 lbu.4<1 ld.2 ld.2<1 lw.2<1 mulhu.4 or.4 remuw.4
+  rori.4 sd.2 sd.2<1 sltu.4 sltu.4<1 srl.4 srli.4 sub.2<1 xor.4 xor.4<1
+add.4: add.2 add.uw.4<1 bltu.4<2 ld.2 slli.2<1 xor.4
+add.uw.4: lbu.4<1
+addi.2: add.2 addi.2 addi.4 addiw.2 beq.4 beq.4+1 beq.4<1 bltu.4 bltu.4+1 bne.4+1 bne.4+1<1
+  jalr.2 minu.4 or.4 sb.4<2 sd.2 sd.2<1 sd.2<2 sd.4<2 sw.2<2
+addi.4: add.2 addi.2 addi.4 auipc.4 beq.2 bgeu.4+1<1 bltu.4+1 bltu.4+1<1 mul.4 sb.4 sd.2<2 xor.2
+addiw.2: addi.2 bltu.4<1 bne.2+1 minu.4<1 srai.4 xor.2
+addiw.4: and.2<2 bgeu.4<1 mul.4<1 sd.2
+addw.2: addiw.2 bltu.4+1<2 bne.2+1
+addw.4: add.2
+and.2: addw.2 or.4<1 xor.2<1 xor.2<2
+and.4: add.2 and.4 sh3add.4<1 slli.4<1 sltu.4
+andi.4: add.2 beq.2+1<1 sh2add.4<1 slli.2<1 sw.2<2
 auipc.4: jalr.4+2<1
-bext.4: beq.2<1
-lbu.4: add.2 addi.2 addi.4 addi.4<1 andi.2<1 bltu.4<2 bne.2+1<1 bne.4<2 lbu.4 lw.2 sh3add.4
-  sh3add.4<1 slli.2 slli.2<1 srli.2 xor.2
-ld.2: addi.2 addiw.2 beq.4+1<2 bne.2+1<1 lbu.4 ld.2 sd.4 slli.2
-ld.4: addi.2 addiw.2 bgeu.4<1 bgeu.4<2 ld.4
-lh.4: bge.4+1<1 lh.4 mul.4
-lhu.4: beq.4<1 bne.4<2 lhu.4
-lui.4: addi.2<1 addi.4<1 lw.4 slli.uw.4<1
-lw.2: add.2 addi.4 jalr.2+1<1 lw.2 sh3add.4 sh3add.4<1 slli.2 slli.2<1
-lw.4: addi.2 addi.2<1 addi.4 and.2 bgeu.4+1<2 ld.4 lw.4 roriw.4 srliw.4 xor.4
-mul.4: add.2 add.2<2 addi.2 jal.2 mul.4 srli.2 sw.4<2
-or.2: add.2 addi.2 or.2<1 slli.4 sw.2<2 xor.4
-or.4: roriw.4 slli.4 srliw.4
-roriw.4: add.2 and.4 or.4 roriw.4 xor.2 xor.2<1 xor.4<2
-sb.4: sb.4
-sd.2: add.2 addi.2 jal.2+1 sd.2
-sd.4: add.2 auipc.4 bne.2+1 bne.4+1 ld.2 sh1add.4
-sh.4: sh.4
-sh1add.4: addi.4<1
-sh2add.4: addi.2 lw.2<1
-sh3add.4: addi.2 lbu.4<1 ld.2 ld.2<1 sd.2<1 sh3add.4
-slli.2: add.2 add.2<1 add.4<2 lbu.4 or.2<2 slli.2 srai.2 srai.2<1 srli.2 srli.2<1 srliw.4
-slli.4: add.2 add.2<1 addi.4 or.2<2 or.4 slli.2 srliw.4 srlw.4 xor.2<2 xor.4<1
-slli.uw.4: addi.4<1
-sltiu.4: addi.2 addi.2<1
-sltu.4: addw.4<2
-srai.2: and.2<1 srai.2 sub.2<1
+divu.4: mul.4<1
+lbu.4: addi.2 addi.4 addiw.2 bne.2+1<1 bne.4+1<1 bne.4<2 lbu.4 lw.2 sh3add.4 slli.2 xor.2<1
+ld.2: add.2 addi.2 addi.4 addiw.2 addw.4 ld.2 ld.2<1 ld.4 ld.4<1 mulhu.4 or.2 sd.2 xor.4<2
+ld.4: add.2<2 ld.2 ld.4 sd.2<2
+lh.4: lh.4
+lui.4: addi.4<1
+lw.2: add.2 addi.2<1 addi.4 addiw.2 addw.2 bgeu.4<2 bltu.4<2 jalr.2+1<1 lw.2 srliw.4
+lw.4: addi.2 lw.4
+lwu.4: lwu.4
+minu.4: addiw.2<1 sw.2<2
+mul.4: add.2 add.2<2 and.4 beq.2 mul.4 mulhu.4 remu.4<1 srli.2 srli.2<1 srli.4<1
+mulhu.4: mul.4
+or.2: add.2 addi.2 sd.2<2 srli.4
+or.4: bne.4+1 or.2<1 or.4 slli.4 slliw.4 srli.4 srliw.4
+remu.4: andi.4 jal.2+1
+remuw.4: add.2
+rol.4: ld.2
+rori.4: add.2 add.2<2 rori.4 xor.2 xor.2<1
+sb.4: add.2 addi.2 sb.4
+sd.2: add.2 addi.2 addi.4 bne.4 jal.2 jal.2+1 jalr.2 lbu.4 lw.2 sd.2
+sd.4: jalr.2 sd.4
+sh2add.4: lw.2<1
+sh3add.4: ld.2 ld.2<1 rol.4 sd.2<1 sh3add.4
+sll.4: sub.4
+slli.2: add.2 add.2<1 or.2<1 or.4<1 sll.4 slli.2 srli.2 srli.2<1
+slli.4: add.2 add.4<2 addiw.4<1 or.2<2 or.4 slli.2 srli.2<1 srliw.4 xor.2<1 xor.4<1
+slliw.4: srliw.4
+sltiu.4: addi.2
+sltu.4: add.2 add.2<1 add.2<2 addw.2<2 and.4 lw.2 sd.2 sltu.4
+srai.2: and.2<1
 srai.4: sub.4
-srl.4: andi.2<1
-srli.2: add.2 sh3add.4 srai.2 srli.4 xor.2
-srli.4: add.4<1 srli.4 xor.2<1
-srliw.4: or.2 or.4 slli.2 slli.4 srliw.4 xor.2 xor.2<1 xor.2<2
-srlw.4: srli.2
-sub.2: blt.4+1<2
-sub.4: add.2 srai.2<1
-sw.2: add.2 addi.2 bltu.4+1 sw.2
-sw.4: bgeu.4 bltu.4+1 lbu.4 ld.2
-xor.2: add.2 andi.4<1 bltu.4+1 lw.2 mul.4<1 roriw.4 slli.2 slli.2<1 slli.4<1 sltiu.4<1 sltu.4<2
-  srli.4 srliw.4 srliw.4<1 xor.2
-xor.4: add.2 add.2<1 and.4 andi.4<1 lw.4 mul.4<1 roriw.4 srliw.4<1 xor.2 xor.4
+srl.4: ld.2
+srli.2: add.2<1 addi.2<1 mul.4 srai.2 srli.4
+srli.4: add.4<1 slli.2 slli.4 xor.2<1 xor.2<2
+srliw.4: add.2 addi.4 mul.4<1 or.4 slli.4 xor.2<2
+sub.2: addiw.4<1 bgeu.4+1
+sub.4: add.2
+subw.4: and.2<1
+sw.2: addi.2 jalr.2 ld.2 sw.2
+sw.4: sw.2
+xor.2: add.2 and.4<1 andi.4<1 mul.4<1 rori.4 roriw.4 slli.2 slli.4<1 sltu.4<2 srli.4 srliw.4<1
+  sw.4 xor.2
+xor.4: add.2 add.4 ld.2 rori.4 rori.4<1 slli.4<1 srliw.4<1 xor.2 xor.4
 """
