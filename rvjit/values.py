@@ -39,10 +39,10 @@ else:
         made.hash = compare if hash is None else hash
         return made
 
-    def dataclass(cls=None, /, *, frozen=False, eq=True):
+    def dataclass(cls=None, /, *, frozen=False, eq=True, init=True):
         """Make a class of fields of *cls*, as `dataclasses.dataclass`."""
         if cls is None:
-            return lambda cls: dataclass(cls, frozen=frozen, eq=eq)
+            return lambda cls: dataclass(cls, frozen=frozen, eq=eq, init=init)
         fields = list(getattr(cls, "__value_fields__", ()))
         for name in vars(cls).get("__annotations__") or cls.__annotations__:
             given = vars(cls).get(name, _NONE)
@@ -53,7 +53,8 @@ else:
             fields.append(each)
         cls.__value_fields__ = tuple(fields)
         cls.__match_args__ = tuple(each.name for each in fields if each.init)
-        cls.__init__ = _init
+        if init:
+            cls.__init__ = _init
         if "__repr__" not in vars(cls):
             cls.__repr__ = _repr
         if eq:

@@ -26,6 +26,7 @@ from rvjit.vm.profile import NAMES, Profile
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CKB_VERSIONS = (1, 2)
+_PACKAGES = ("llvmlite", "pyelftools", "msgpack", "rich")
 
 
 def make_parser() -> arguments.Parser:
@@ -169,7 +170,8 @@ def installation() -> dict[str, Any]:
     return {
         "rvjit": rvjit.__version__,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in ("llvmlite", "pyelftools", "rich")},
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "llvm": _llvm_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
@@ -197,6 +199,14 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _llvm_version() -> str | None:
+    try:
+        from rvjit.codegen.llvm import LLVM_VERSION
+    except (ImportError, OSError):  # no llvmlite, or one whose library cannot be loaded
+        return None
+    return LLVM_VERSION
 
 
 def _cpu() -> str:
@@ -227,6 +237,7 @@ def _installation_text(found: dict[str, Any]) -> str:
         ("rvjit", found["rvjit"]),
         ("Python", found["python"]),
         ("packages", packages),
+        ("LLVM", found["llvm"] or "missing"),
         ("platform", found["platform"]),
         ("CPU", f"{found['cpu']} ({found['cpus']} CPUs)"),
         ("cache", cache.summary(found["cache"])),

@@ -72,7 +72,7 @@ def as_dict(run: Run, *, with_digest: bool) -> dict[str, Any]:
         "syscalls": profile.syscalls,
         "memory_size": profile.memory_size,
         "stdout_bytes": run.stdout.size,
-        "engine_statistics": statistics(vm),
+        "engine_statistics": statistics(run),
         "version": rvjit.__version__,
     }
     if profile.is_ckb:
@@ -99,10 +99,27 @@ def digests(run: Run) -> dict[str, str]:
     }
 
 
-def statistics(vm: VM) -> dict[str, int | float] | None:
-    """Return what the engine counted; None where it counts nothing."""
-    counted = getattr(vm.engine, "statistics", None)
-    return None if counted is None else dict(vars(counted))
+def statistics(run: Run) -> dict[str, Any]:
+    """Return what the engine counted.
+
+    ``tiers`` says for each tier its cycles, its share of all of them (None where there are none),
+    and its instructions (None where a cycle is no instruction).
+    """
+    counted = run.vm.engine.statistics
+    tiers = {
+        tier: {
+            "cycles": cycles,
+            "share": cycles / counted.cycles if counted.cycles else None,
+            "instructions": cycles if run.counts_instructions else None,
+        }
+        for tier, cycles in counted.tiers.items()
+    }
+    rest = {
+        name: value
+        for name, value in vars(counted).items()
+        if value is not None and name.removesuffix("_cycles") not in tiers
+    }
+    return {"tiers": tiers, **rest}
 
 
 def say_how_it_ended(run: Run, *, cycle_limit: int | None, timeout: float | None) -> None:
@@ -138,15 +155,24 @@ def say_summary(run: Run) -> None:
 
 def say_statistics(run: Run) -> None:
     """Print what the engine counted, and the process's peak memory."""
+    counted = statistics(run)
+    unit = "instructions" if run.counts_instructions else "cycles"
     rows = [
-        (f"  {output.as_label(name)}", output.shown_number(value))
-        for name, value in (statistics(run.vm) or {}).items()
+        (f"  {unit} run {tier}", output.shown_number(each["cycles"]), _percent(each["share"]))
+        for tier, each in counted.pop("tiers").items()
+    ]
+    rows += [
+        (f"  {output.as_label(name)}", output.shown_number(value), "")
+        for name, value in counted.items()
     ]
     peak = _peak_memory()
     if peak is not None:
-        rows.append(("  peak memory", output.human_size(peak)))
-    if rows:
-        output.write(sys.stderr, "\n".join(output.columns(rows, right=frozenset({1}))))
+        rows.append(("  peak memory", output.human_size(peak), ""))
+    output.write(sys.stderr, "\n".join(output.columns(rows, right=frozenset({1, 2}))))
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.3f} %"
 
 
 def say_digests(found: dict[str, str]) -> None:

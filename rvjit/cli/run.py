@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from rvjit.cli.progress import Progress
+    from rvjit.vm.perf_map import PerfMap
 
 _STDIN = 0
 
@@ -51,13 +52,18 @@ def make_parser() -> arguments.Parser:
     machine.add_argument(
         "--vm-version",
         type=arguments.integer,
-        default=2,
         metavar="N",
         help="CKB-VM's version, 1 or 2 (default 2)",
     )
     machine.add_argument("--syscalls", choices=SYSCALLS, help="system calls (default by profile)")
     machine.add_argument(
         "--memory", type=arguments.size, metavar="SIZE", help="4M, 64MiB, 1G, 0x400000 or bytes"
+    )
+    machine.add_argument(
+        "--stack-size",
+        type=arguments.size,
+        metavar="SIZE",
+        help="of that, the stack (default a quarter, at most 8M; not under ckb)",
     )
     machine.add_argument(
         "--strict-loads", action="store_true", help="loads from unmapped pages are faults"
@@ -92,7 +98,6 @@ def make_parser() -> arguments.Parser:
     world.add_argument(
         "--seed",
         type=arguments.integer,
-        default=0,
         metavar="N",
         help="start of its random numbers (default 0)",
     )
@@ -107,6 +112,19 @@ def make_parser() -> arguments.Parser:
         "--digest",
         action="store_true",
         help="SHA-256 of registers, memory and stdout, in the report or on stderr",
+    )
+    reports.add_argument(
+        "--dump-ir",
+        action="append",
+        default=[],
+        metavar="REGION",
+        help="after the run, print what is compiled of the code at a symbol or address: guest "
+        "code, LLVM IR before and after its passes, host code; 'all' for all that was compiled",
+    )
+    reports.add_argument(
+        "--perf-map",
+        action="store_true",
+        help="write /tmp/perf-PID.map, by which perf report names guest functions",
     )
     reports.add_argument("--progress", action="store_true", help="show how far the run is")
     reports.add_argument("--quiet", action="store_true", help="no summary on a terminal")
@@ -123,10 +141,16 @@ def main(args: Namespace) -> int:
     stderr = GuestOutput(sys.stderr)
     if output.is_terminal(sys.stderr) and not args.quiet:
         code_cache().announce = _Announcement()
-    vm = _load(args, command, stdout, stderr)
     with ExitStack() as stack:
-        stack.enter_context(closing(vm))
+        names = stack.enter_context(closing(_perf_map())) if args.perf_map else None
+        vm = stack.enter_context(closing(_load(args, command, stdout, stderr)))
         target = _open_report(args.json, stack)
+        for where in args.dump_ir:
+            from rvjit.cli import tuning
+
+            tuning.address_of(vm, where)  # mistakes are told before the run
+        if names is not None:
+            names.attach(vm)
         for stream in (stdout, stderr):
             stream.pending = vm.machine.pending
             stream.close = vm.pause
@@ -136,15 +160,26 @@ def main(args: Namespace) -> int:
             if dropped := stream.finish():
                 output.say(f"{dropped} bytes of the guest's {name} had no reader and are lost")
         _report(args, command[0], vm, (result, seconds), stdout, target)
+        for where in args.dump_ir:
+            from rvjit.cli import tuning
+
+            tuning.dump_ir(vm, where)
     return status.of_result(result)
+
+
+def _perf_map() -> PerfMap:
+    from rvjit.vm.perf_map import PerfMap
+
+    return PerfMap()
 
 
 def _load(args: Namespace, command: list[str], stdout: GuestOutput, stderr: GuestOutput) -> VM:
     program, *guest_arguments = command
+    _refuse_unused(args)
     profile = Profile(
         args.profile,
         isa=args.isa,
-        vm_version=args.vm_version,
+        vm_version=2 if args.vm_version is None else args.vm_version,
         syscalls=args.syscalls,
         memory_size=args.memory,
         strict_loads=args.strict_loads,
@@ -156,16 +191,42 @@ def _load(args: Namespace, command: list[str], stdout: GuestOutput, stderr: Gues
             args=guest_arguments,
             env=dict(args.env),
             profile=profile,
+            stack_size=args.stack_size,
             engine=args.engine,
             stdin=_stdin(),
             stdout=stdout,
             stderr=stderr,
             directories=args.directories,
-            seed=args.seed,
+            seed=args.seed or 0,
             real_time=args.real_time,
             tty=args.tty,
             cache=not args.no_cache,
         )
+
+
+def _refuse_unused(args: Namespace) -> None:
+    """Raise for options that say nothing to the machine that was chosen."""
+    syscalls = args.syscalls or args.profile
+    linux, linux_calls = args.profile == "linux", syscalls == "linux"
+    used = {
+        "--env": linux,
+        "--stack-size": linux,
+        "--seed": linux or linux_calls,
+        "--dir": linux_calls,
+        "--real-time": linux_calls,
+        "--tty": linux_calls,
+        "--vm-version": not (linux and linux_calls),
+    }
+    for option, is_used in used.items():
+        name = "directories" if option == "--dir" else option[2:].replace("-", "_")
+        value = getattr(args, name)
+        given = value is not None and value is not False and value != []
+        if given and not is_used:
+            raise status.CommandError(
+                f"{option} has no meaning under --profile {args.profile} with the system calls "
+                f"of {syscalls}",
+                status.Status.USAGE,
+            )
 
 
 class _Announcement:

@@ -16,12 +16,34 @@ from rvjit.errors import EngineUnavailable
 
 _ALIGN = 64
 _CHUNK = 16 << 20
+_MREMAP_MAYMOVE = 1  # with an old size of 0: a second mapping of the same pages
+
+
+_anonymous = False
+
+
+def use_anonymous_memory() -> None:
+    """Take memory from now on that belongs to no file, as far as `perf` can see.
+
+    perf looks code up in a file's symbols where there is a file, and in its maps only elsewhere.
+    """
+    global _anonymous  # noqa: PLW0603
+    _anonymous = True
 
 
 class _Chunk:
     """One pair of mappings and its free ranges, sorted, never adjacent."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
+        self.free: list[tuple[int, int]] = [(0, size)]
+        if _anonymous:
+            self.writable = mmap.mmap(-1, size)  # shared
+            self.address = _map_again(self.writable, size)
+        else:
+            self._map_file(size)
+
+    def _map_file(self, size: int) -> None:
         try:
             file = os.memfd_create("rvjit-code")
         except (AttributeError, OSError) as error:
@@ -36,8 +58,6 @@ class _Chunk:
             os.close(file)
         self._executable = executable
         self.address = _address_of_readonly(executable)
-        self.size = size
-        self.free: list[tuple[int, int]] = [(0, size)]
 
     def take(self, size: int) -> int | None:
         for index, (offset, room) in enumerate(self.free):
@@ -114,6 +134,24 @@ class Arena:
 
 def _rounded(size: int) -> int:
     return (size + _ALIGN - 1) // _ALIGN * _ALIGN
+
+
+def _map_again(mapping: mmap.mmap, size: int) -> int:
+    """Map shared memory a second time, executable and not writable; return the address.
+
+    That mapping stays as long as the process.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mremap.restype = ctypes.c_void_p
+    libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    first = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+    found = int(libc.mremap(first, 0, size, _MREMAP_MAYMOVE) or 0)
+    failed = found == ctypes.c_void_p(-1).value
+    if failed or libc.mprotect(found, size, mmap.PROT_READ | mmap.PROT_EXEC):
+        reason = os.strerror(ctypes.get_errno())
+        raise EngineUnavailable(f"jit: no executable memory without a file: {reason}")
+    return found
 
 
 def _address_of_readonly(mapping: mmap.mmap) -> int:

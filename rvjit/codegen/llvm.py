@@ -13,6 +13,8 @@ from rvjit.codegen.lower import DECLARATIONS
 from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
 
+LLVM_VERSION = ".".join(map(str, llvm.llvm_version_info))
+
 
 class Compiler:
     """Compiles regions for the CPU of this machine. Make one with `compiler()`."""
@@ -54,13 +56,29 @@ class Compiler:
         """The functions `enter` and `store_slow`."""
         return self._compile(abi.RUNTIME_IR + abi.METADATA)
 
-    def _compile(self, text: str, *, optimise: bool = True) -> Blob:
+    def explain(self, functions: str) -> tuple[str, str]:
+        """Return the IR of some functions after the passes, and their host code, as text.
+
+        Raises `InternalError` with LLVM's message where the text is not valid.
+        """
+        module = self._parse(DECLARATIONS + functions + abi.METADATA)
+        self._optimise(module)
+        defined = [str(each) for each in module.functions if not each.is_declaration]
+        assembly = str(self._machine.emit_assembly(module))
+        module.close()
+        return "\n".join(defined), assembly
+
+    def _parse(self, text: str) -> llvm.ModuleRef:
         try:
             module = llvm.parse_assembly(text)
             module.triple = self._triple
             module.verify()
         except RuntimeError as error:
             raise InternalError(f"LLVM refuses generated code: {error}") from error
+        return module
+
+    def _compile(self, text: str, *, optimise: bool = True) -> Blob:
+        module = self._parse(text)
         if optimise:
             self._optimise(module)
         blob = link(self._machine.emit_object(module))

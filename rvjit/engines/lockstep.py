@@ -16,12 +16,15 @@ from rvjit.errors import EngineMismatch
 from rvjit.interp.engine import Interpreter
 from rvjit.isa import disassemble
 from rvjit.jit.engine import Jit
+from rvjit.machine.engine import CodeObserver
 from rvjit.machine.fetch import fetch
 from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import PUBLIC, READABLE, WRITABLE, pages_touched
+from rvjit.machine.statistics import Statistics
 from rvjit.machine.stop import Stop
 from rvjit.machine.turns import let_others_run
+from rvjit.values import replace
 
 # Cycles between two comparisons.
 _CHUNK = 20_000
@@ -44,7 +47,26 @@ class Lockstep:
         for other in (self._shadow, self._base):
             copy_machine(machine, other)
         self._chunk_size = _CHUNK
+        self._comparisons = 0
         machine.memory.watchers.append(self)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the first engine did so far, and how often it was compared with the reference."""
+        return replace(
+            self._first.statistics,
+            comparisons=self._comparisons,
+            reference_cycles=self._reference.statistics.interpreted_cycles,
+        )
+
+    @property
+    def entries(self) -> list[int]:
+        """Where regions of the first engine begin now, ascending."""
+        return self._first.entries
+
+    def observe(self, observer: CodeObserver) -> None:
+        """Tell *observer* of the first engine's native code."""
+        self._first.observe(observer)
 
     def run(self) -> Stop:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
@@ -121,6 +143,7 @@ class Lockstep:
 
     def _check(self, stop: Stop, reference_stop: Stop, limit: int | None = None) -> Stop:
         machine, shadow = self.machine, self._shadow
+        self._comparisons += 1
         difference = state_difference(machine, shadow, shadow.memory.dirty_pages)
         if stop is not reference_stop:
             difference = "stop", stop.value, reference_stop.value

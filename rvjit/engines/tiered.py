@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 
-from rvjit.jit.engine import Jit, Job, Statistics
+from rvjit.jit.engine import Jit, Job
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Exit, Stop
@@ -27,7 +27,10 @@ _EXACT_RUN = 256
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.engines.worker import Done
+    from rvjit.machine.engine import CodeObserver
+    from rvjit.machine.statistics import Statistics
 
+_CYCLES = word_of("cycles")
 _LIMIT_WORD = word_of("limit_word")
 
 
@@ -46,6 +49,7 @@ class Tiered:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._cold = Threaded(machine, counts=True)
+        self._native = self._cold.native
         self._hot = Jit(machine, self._cold, self._forget)
         self._cold.hot_after(_ROUNDS, _FIRST_VISITS)
         # What is kept is loaded at the first visit, not now: most runs need little of it.
@@ -56,22 +60,41 @@ class Tiered:
 
     @property
     def statistics(self) -> Statistics:
-        """What the compiler did so far."""
+        """What both tiers did so far."""
         return self._hot.statistics
+
+    @property
+    def entries(self) -> list[int]:
+        """Where compiled regions begin now, ascending."""
+        return self._hot.entries
+
+    def observe(self, observer: CodeObserver) -> None:
+        """Tell *observer* of the handlers, and of regions that there are and that come."""
+        self._cold.observe(observer)
+        self._hot.observe(observer)
 
     def run(self) -> Stop:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
+        words = self.machine.words
+        before = words[_CYCLES]
+        try:
+            return self._run()
+        finally:
+            self._hot.charged += words[_CYCLES] - before
+
+    def _run(self) -> Stop:
         stop = self._cold.begin()
         self._hot.begin()
         while stop is None:
-            self._publish()
+            if self._ready:
+                self._publish()
             self._turns.count()
-            stop = self._after(self._hot.alternate(self._cold.native))
+            stop = self._after(self._hot.alternate(self._native))
         return stop
 
     def step(self, count: int) -> Stop:
         """Run up to *count* instructions in the threaded engine."""
-        return self._cold.step(count)
+        return self._hot.step(count)
 
     def close(self) -> None:
         """Give back what was decoded and compiled."""
@@ -80,6 +103,8 @@ class Tiered:
 
     def _after(self, reason: Exit) -> Stop | None:
         """Deal with an exit of either engine; None to go on."""
+        if reason is Exit.SYSCALL:
+            return Stop.SYSCALL
         machine = self.machine
         stop: Stop | None = None
         match reason:
@@ -96,7 +121,7 @@ class Tiered:
             case Exit.ENTER:
                 if not self._hot.load(machine.pc):
                     self._cold.unmark(machine.pc)  # its region is gone, or does not fit
-            case Exit.SYSCALL | Exit.BREAKPOINT | Exit.NO_CODE:
+            case Exit.BREAKPOINT | Exit.NO_CODE:
                 stop = self._cold.resolve(reason)
         return None if stop is Stop.STEP else stop
 

@@ -7,9 +7,11 @@ from typing import NoReturn
 
 from rvjit.errors import Breakpoint, GuestFault, Misaligned, OutOfBounds, PermissionDenied
 from rvjit.interp.translate import Run, factory
+from rvjit.machine.engine import CodeObserver
 from rvjit.machine.fetch import fetch, hold_insn
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
+from rvjit.machine.statistics import Statistics
 from rvjit.machine.stop import Stop
 
 _PC = word_of("pc")
@@ -45,6 +47,7 @@ class Interpreter:
         self._code: dict[int, tuple[Run, int]] = {}
         self._pages: dict[int, list[int]] = {}
         self._breakpoints: frozenset[int] = frozenset()
+        self._charged = 0  # cycles so far
         memory = machine.memory
         memory.code_caches.append(self)
         buffer = memory.buffer
@@ -67,6 +70,19 @@ class Interpreter:
             _ecall,
             _ebreak,
         )
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it did so far."""
+        return Statistics(interpreted_cycles=self._charged)
+
+    @property
+    def entries(self) -> list[int]:
+        """Nothing is compiled."""
+        return []
+
+    def observe(self, observer: CodeObserver) -> None:
+        """Do nothing: there is no native code."""
 
     def run(self) -> Stop:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
@@ -145,6 +161,7 @@ class Interpreter:
             return Stop.FAULT
         finally:
             words[_PC] = pc
+            self._charged += cycles - words[_CYCLES]
             words[_CYCLES] = cycles
             machine.x[:] = array("Q", x)
             words[_RESERVATION], words[_RESERVATION_SIZE] = self._reservation

@@ -15,17 +15,23 @@ from rvjit.codegen.kept import KeptRegion, Origin
 from rvjit.jit.dispatch import DispatchTable
 from rvjit.jit.shelf import PlacedRegion, Shelf, arena, shelf_for
 from rvjit.jit.stack import lowest_stack_address
+from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import EXECUTABLE, page_of
 from rvjit.machine.rules import Rules
-from rvjit.machine.stop import Exit, Stop
+from rvjit.machine.stop import EXITS, Exit, Stop
 from rvjit.machine.turns import Turns
-from rvjit.values import dataclass, field
+from rvjit.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.codegen.blocks import RegionSource
-    from rvjit.machine.engine import ExactEngine
+    from rvjit.machine.engine import CodeObserver, ExactEngine
+    from rvjit.machine.statistics import Statistics
+
+_CYCLES = word_of("cycles")
+_EXIT_REASON = word_of("exit_reason")
+_HOST_STACK_LOW = word_of("host_stack_low")
 
 # Instructions that the exact engine runs before compiled code is tried again.
 _EXACT_RUN = 64
@@ -71,17 +77,17 @@ class Job:
         return llvm.compile(emitter.emit())
 
 
-@dataclass
-class Statistics:
-    """What the engine did so far; *compile_seconds* is CPU time."""
+class _Counts:
+    """What is counted on the way; see `rvjit.machine.statistics.Statistics`."""
 
-    regions: int = 0
-    kept_regions: int = 0  # of those, how many were there already: on disk, or of another machine
-    compiled_insns: int = 0
-    compile_seconds: float = 0.0
-    dropped_regions: int = 0
-    exact_runs: int = 0
-    code_bytes: int = field(default=0)
+    def __init__(self) -> None:
+        self.regions = 0
+        self.cache_hits = 0
+        self.compiled_insns = 0
+        self.compile_seconds = 0.0
+        self.dropped_regions = 0
+        self.exact_runs = 0
+        self.code_bytes = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class _Runtime:
     enter: Callable[[int], None]
     alternate: Callable[[int, int, int], None]
     store_slow: int
+    address: int  # of all of them, and their bytes
+    size: int
 
 
 _runtime: _Runtime | None = None
@@ -107,6 +115,8 @@ def _load_runtime(cache: CodeCache) -> _Runtime:
             ctypes.CFUNCTYPE(None, pointer)(address + blob.symbols["enter"]),
             ctypes.CFUNCTYPE(None, pointer, pointer, pointer)(address + blob.symbols["alternate"]),
             address + blob.symbols["store_slow"],
+            address,
+            len(blob.code),
         )
     return _runtime
 
@@ -133,9 +143,10 @@ class Jit:
     ) -> None:
         self.machine = machine
         self._dropped = dropped  # called with the entry of every region that goes
-        self.statistics = Statistics()
+        self._counts = _Counts()
+        self.charged = 0  # cycles, by compiled code and the exact engine
         self._exact = exact
-        runtime = _load_runtime(code_cache() if machine.keeps_code else NO_CACHE)
+        runtime = self._runtime = _load_runtime(code_cache() if machine.keeps_code else NO_CACHE)
         self._enter, self._alternate = runtime.enter, runtime.alternate
         machine.state.store_slow = runtime.store_slow
         self._table = DispatchTable(machine)
@@ -143,6 +154,7 @@ class Jit:
         self._regions: dict[int, PlacedRegion] = {}
         self._pages: dict[int, set[int]] = {}
         self._drops: dict[int, int] = {}
+        self._observers: list[CodeObserver] = []
         self._jobs: set[Job] = set()  # found, and neither published nor given up
         self._covered: Counter[int] = Counter()  # in how many regions an instruction stands
         self._turns = Turns()
@@ -151,12 +163,53 @@ class Jit:
         self._state_address = ctypes.addressof(machine.state)
         machine.memory.code_caches.append(self)
 
+    @property
+    def statistics(self) -> Statistics:
+        """What it did so far."""
+        from rvjit.machine.statistics import Statistics
+
+        counts, exact = self._counts, self._exact.statistics
+        cached = self.machine.keeps_code
+        return Statistics(
+            compiled_cycles=self.charged - exact.cycles,
+            threaded_cycles=exact.threaded_cycles,
+            interpreted_cycles=exact.interpreted_cycles,
+            regions=counts.regions,
+            compiled_insns=counts.compiled_insns,
+            compile_seconds=counts.compile_seconds,
+            dropped_regions=counts.dropped_regions,
+            exact_runs=counts.exact_runs,
+            code_bytes=counts.code_bytes,
+            cache_hits=counts.cache_hits if cached else None,
+            cache_misses=counts.regions - counts.cache_hits if cached else None,
+        )
+
+    @property
+    def entries(self) -> list[int]:
+        """Where regions begin now, ascending."""
+        return sorted(self._regions)
+
+    def observe(self, observer: CodeObserver) -> None:
+        """Tell *observer* of every region from now on, and of those that there are."""
+        self._observers.append(observer)
+        observer.support("rvjit_runtime", self._runtime.address, self._runtime.size)
+        for pc, region in self._regions.items():
+            observer.region(pc, region.address, region.size)
+
     def run(self) -> Stop:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
+        words = self.machine.words
+        before = words[_CYCLES]
+        try:
+            return self._run()
+        finally:
+            self.charged += words[_CYCLES] - before
+
+    def _run(self) -> Stop:
         machine = self.machine
         machine.arm_limit()
         self.begin()
-        if machine.pc in self._breakpoints:
+        if self._breakpoints and machine.pc in self._breakpoints:
             stop = self._exact.step(1)
             if stop is not Stop.STEP:
                 return stop
@@ -171,24 +224,29 @@ class Jit:
 
     def step(self, count: int) -> Stop:
         """Run up to *count* instructions in the exact engine."""
-        return self._exact.step(count)
+        words = self.machine.words
+        before = words[_CYCLES]
+        try:
+            return self._exact.step(count)
+        finally:
+            self.charged += words[_CYCLES] - before
 
     # For tiered engines, which decide themselves what is compiled, when and on what thread.
 
     def begin(self) -> None:
         """Make ready for `enter` on this thread, with the machine's breakpoints."""
-        self.machine.state.host_stack_low = lowest_stack_address()
+        self.machine.words[_HOST_STACK_LOW] = lowest_stack_address()
         self._set_breakpoints(self.machine.breakpoints)
 
     def enter(self) -> Exit:
         """Run compiled code from pc; all state is in the buffers afterwards."""
         self._enter(self._state_address)
-        return Exit(self.machine.state.exit_reason)
+        return EXITS[self.machine.words[_EXIT_REASON]]
 
     def alternate(self, cold: tuple[int, int]) -> Exit:
         """As `enter`, but run *cold* (its entry and argument) where there is no compiled code."""
         self._alternate(self._state_address, *cold)
-        return Exit(self.machine.state.exit_reason)
+        return EXITS[self.machine.words[_EXIT_REASON]]
 
     def has(self, pc: int) -> bool:
         """Whether a region can be entered at *pc*."""
@@ -207,7 +265,7 @@ class Jit:
         if placed is None or self._thrashes(placed.pages):
             return False
         self._install(placed)
-        self.statistics.kept_regions += 1
+        self._counts.cache_hits += 1
         return True
 
     def find(self, pc: int) -> Job | None:
@@ -234,7 +292,7 @@ class Jit:
     def publish(self, job: Job) -> bool:
         """Let guest code run what was made of *job*; False where that is stale."""
         self._jobs.discard(job)
-        self.statistics.compile_seconds += job.seconds
+        self._counts.compile_seconds += job.seconds
         if job.stale or job.placed is None or self._breakpoints & job.source.pcs:
             return False
         self._install(job.placed)
@@ -280,10 +338,12 @@ class Jit:
             self.machine.memory.hold_code(page)
         self._covered.update(placed.pcs)
         self._table.set(pc, placed.address + placed.symbols[abi.region_symbol(pc)])
-        statistics = self.statistics
-        statistics.regions += 1
-        statistics.compiled_insns += placed.insn_count
-        statistics.code_bytes += placed.size
+        counts = self._counts
+        counts.regions += 1
+        counts.compiled_insns += placed.insn_count
+        counts.code_bytes += placed.size
+        for observer in self._observers:
+            observer.region(pc, placed.address, placed.size)
 
     def _after(self, reason: Exit) -> Stop | None:
         """Deal with an exit of compiled code; None to go on."""
@@ -315,7 +375,7 @@ class Jit:
         return None
 
     def _run_exactly(self, count: int) -> Stop | None:
-        self.statistics.exact_runs += 1
+        self._counts.exact_runs += 1
         self._turns.count()
         stop = self._exact.advance(count)
         return None if stop is Stop.STEP else stop
@@ -340,11 +400,13 @@ class Jit:
         self._covered.subtract(region.pcs)
         for page in region.pages:
             self._pages.get(page, set()).discard(pc)
-        self.statistics.dropped_regions += 1
-        self.statistics.code_bytes -= region.size
+        self._counts.dropped_regions += 1
+        self._counts.code_bytes -= region.size
 
     def _set_breakpoints(self, wanted: frozenset[int]) -> None:
         """Drop regions that contain a new breakpoint; none is ever compiled across one."""
+        if wanted == self._breakpoints:
+            return
         new = wanted - self._breakpoints
         self._breakpoints = wanted
         for breakpoint_pc in new:

@@ -63,14 +63,23 @@ class _Phdr(NamedTuple):
     align: int
 
 
-def load_linux(file: bytes, *, window_base: int, window_size: int, name: str = "") -> Program:
+def load_linux(
+    file: bytes,
+    *,
+    window_base: int,
+    window_size: int,
+    stack_size: int | None = None,
+    name: str = "",
+) -> Program:
     """Check *file* and return what to install in a window of *window_size* bytes.
+
+    *stack_size* in bytes is what `LinuxWindow` makes of it; None for its default.
 
     A static PIE is placed 64 KiB above the start of the window, or lower where it would not fit;
     it relocates itself. Segments end below the guard page of the stack. Raises `ElfError` for
     whatever is wrong with the file, `ConfigError` only for an impossible window.
     """
-    window = LinuxWindow(window_base, window_size)
+    window = LinuxWindow(window_base, window_size, stack_size)
     header = _read_header(file)
     phdrs = _read_phdrs(file, header)
     _refuse_dynamic(file, phdrs)

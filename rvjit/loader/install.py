@@ -10,7 +10,7 @@ from rvjit.loader.stack import build_linux_stack
 from rvjit.loader.window import LinuxWindow
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import PAGE_SIZE, round_down, round_up
-from rvjit.values import dataclass
+from rvjit.values import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Image:
 
     *brk* is where the heap starts and *mmap_top* where mappings end (growing down); both are 0
     under `ckb`, which has neither. *stack_low* is the lowest address of the stack. *loaded_bytes*
-    is what CKB charges for: file bytes loaded plus stack bytes used.
+    is what CKB charges for: file bytes loaded plus stack bytes used. *stack* holds the bytes from
+    *sp* to the end of memory, *base* is where memory starts.
     """
 
     pc: int
@@ -29,6 +30,24 @@ class Image:
     stack_low: int
     loaded_bytes: int
     program: Program
+    base: int
+    stack: bytes = field(repr=False)
+
+    def page(self, index: int) -> bytes:
+        """Return what loading put into the page with this index in memory."""
+        start = self.base + index * PAGE_SIZE
+        found = bytearray(PAGE_SIZE)
+        for segment in self.program.segments:
+            _overlay(found, start, segment.address, segment.data)
+        _overlay(found, start, self.sp, self.stack)
+        return bytes(found)
+
+
+def _overlay(page: bytearray, start: int, address: int, data: bytes) -> None:
+    """Put those of *data*, which is at *address*, into *page* that lie in it."""
+    low, high = max(start, address), min(start + PAGE_SIZE, address + len(data))
+    if low < high:
+        page[low - start : high - start] = data[low - address : high - address]
 
 
 def install_linux(
@@ -39,8 +58,11 @@ def install_linux(
     random16: bytes,
     *,
     execfn: bytes | None = None,
+    stack_size: int | None = None,
 ) -> Image:
     """Put *program* and its first stack into *memory*, fresh and of the window it was loaded for.
+
+    *stack_size* is the one that it was loaded with, too.
 
     Pages get what their segments allow; where two segments share a page it allows what either does
     (W with X is possible). W implies R, as on RISC-V Linux. The stack is readable and writable,
@@ -52,7 +74,7 @@ def install_linux(
     Raises `ConfigError` where *memory* is not for this program or the arguments do not fit in half
     the stack.
     """
-    window = LinuxWindow(memory.base, memory.size)
+    window = LinuxWindow(memory.base, memory.size, stack_size)
     if memory.wxorx:
         raise ConfigError("a linux program needs memory without W^X")
     for segment in program.segments:
@@ -90,6 +112,8 @@ def install_linux(
         stack_low=window.stack_low,
         loaded_bytes=program.file_bytes_loaded + window.end - sp,
         program=program,
+        base=memory.base,
+        stack=memory.read(sp, window.end - sp),
     )
 
 

@@ -33,6 +33,8 @@ def install_ckb(
         stack_low=memory.size - memory.size // 4,
         loaded_bytes=elf.file_bytes_loaded + stack_bytes,
         program=_ckb_program(file, elf, fills, name),
+        base=memory.base,
+        stack=memory.read(sp, memory.size - sp),
     )
 
 

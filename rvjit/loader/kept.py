@@ -19,17 +19,30 @@ _programs: weakref.WeakValueDictionary[tuple[bytes, str], Program] = weakref.Wea
 
 
 def load_linux_once(
-    file: bytes, key: bytes, cache: CodeCache, *, window_base: int, window_size: int, name: str
+    file: bytes,
+    key: bytes,
+    cache: CodeCache,
+    *,
+    window_base: int,
+    window_size: int,
+    stack_size: int | None,
+    name: str,
 ) -> Program:
     """As `rvjit.loader.elf.load_linux`, where *key* is the digest of *file*."""
-    key = digest(key + f"{window_base:#x} {window_size:#x}".encode())
+    key = digest(key + f"{window_base:#x} {window_size:#x} {stack_size}".encode())
     program = _programs.get((key, name))
     if program is None:
         program = _from_disk(file, key, cache, name)
         if program is None:
             from rvjit.loader.elf import load_linux
 
-            program = load_linux(file, window_base=window_base, window_size=window_size, name=name)
+            program = load_linux(
+                file,
+                window_base=window_base,
+                window_size=window_size,
+                stack_size=stack_size,
+                name=name,
+            )
             cache.keep(_bundle_name(key), [(0, _record(program))])
         _programs[key, name] = program
     return program

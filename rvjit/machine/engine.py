@@ -6,6 +6,20 @@ from typing import Protocol
 
 from rvjit.machine.stop import Stop
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.machine.statistics import Statistics
+
+
+class CodeObserver(Protocol):
+    """Somebody who wants to know what native code there is."""
+
+    def region(self, pc: int, address: int, size: int) -> None:
+        """Guest code that is entered at *pc* has become *size* bytes of host code at *address*."""
+
+    def support(self, name: str, address: int, size: int) -> None:
+        """There is host code around guest code."""
+
 
 class Engine(Protocol):
     """Runs one machine.
@@ -17,6 +31,17 @@ class Engine(Protocol):
     """
 
     name: str
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it did so far."""
+
+    @property
+    def entries(self) -> list[int]:
+        """Where compiled regions begin now, ascending."""
+
+    def observe(self, observer: CodeObserver) -> None:
+        """Tell *observer* of the native code that there is, and of what comes."""
 
     def run(self) -> Stop:
         """Run until a stop; never EXIT or STEP. `Machine.fault` is set for FAULT.

@@ -87,7 +87,8 @@ class Memory:
         self.buffer = memoryview(self._map)
         self.flags = memoryview(self._flags_map)[: self.page_count]
         self._listed = memoryview(self._list_map).cast("I")
-        self._clean: set[int] = set()  # pages that may hold something but are not DIRTY
+        self.clean_pages: set[int] = set()  # pages that may hold something but are not DIRTY
+        self.times_armed = 0  # how often `arm_tracking` emptied the dirty list
         self.code_caches: list[CodeCache] = []
         self.watchers: list[WriteWatcher] = []
         self._count = ctypes.c_uint64(0)
@@ -171,7 +172,7 @@ class Memory:
             if dirty:
                 self._mark_dirty(page)
             else:
-                self._clean.add(page)
+                self.clean_pages.add(page)
         self.buffer[offset : offset + len(data)] = data
         for watcher in self.watchers:
             watcher.host_wrote(offset, len(data))
@@ -183,10 +184,10 @@ class Memory:
         """
         offset = self.offset(address, size, "store")
         pages = pages_touched(offset, size)
-        for page in self._pages_with(pages, HOLDS_CODE):
+        for page in self.pages_with(pages, HOLDS_CODE):
             self.drop_code(page)
-        clean = [page for page in self._clean if page in pages]
-        for page in (*self._pages_with(pages, DIRTY), *clean):
+        clean = [page for page in self.clean_pages if page in pages]
+        for page in (*self.pages_with(pages, DIRTY), *clean):
             self._mark_dirty(page)
         end = offset + size
         if size >= _BIG_ZERO:
@@ -250,6 +251,17 @@ class Memory:
         for page in self.dirty_pages:
             self.flags[page] &= ~(STORE_FAST | LISTED)
         self._count.value = 0
+        self.times_armed += 1
+
+    @property
+    def listed(self) -> bytes:
+        """The dirty list as u32 in the host's byte order."""
+        return self._listed[: self._count.value].tobytes()
+
+    def list_only(self, pages: memoryview) -> None:
+        """Make *pages* (u32) the dirty list; the caller sees to LISTED, on these and all others."""
+        self._listed[: len(pages)] = pages
+        self._count.value = len(pages)
 
     # Flags and permissions.
 
@@ -279,7 +291,7 @@ class Memory:
         self._check_page(page)
         self._update(range(page, page + 1), flag & PUBLIC, 0)
         if flag & DIRTY:
-            self._clean.add(page)
+            self.clean_pages.add(page)
 
     def copy_flags(self, page: int, flags: int) -> None:
         """Make what the flags of *page* promise equal to *flags* (public, READABLE, WRITABLE)."""
@@ -299,14 +311,14 @@ class Memory:
             return
         if (clear | add) & EXECUTABLE:
             # An instruction that starts in the page before may reach into the first of these.
-            for page in self._pages_with(range(max(pages.start - 1, 0), pages.stop), HOLDS_CODE):
+            for page in self.pages_with(range(max(pages.start - 1, 0), pages.stop), HOLDS_CODE):
                 self.drop_code(page)
         part = self.flags[pages.start : pages.stop]
         part[:] = part.tobytes().translate(_flag_change(clear, add, self.wxorx))
         for watcher in self.watchers:
             watcher.flags_changed(pages)
 
-    def _pages_with(self, pages: range, bit: int) -> list[int]:
+    def pages_with(self, pages: range, bit: int) -> list[int]:
         """Those of *pages* whose flags have *bit*; quick however many there are."""
         marks = self.flags[pages.start : pages.stop].tobytes().translate(_has_bit(bit))
         found = []

@@ -12,7 +12,7 @@ from rvjit.syscalls.table import Call, Exit, Outcome, Raise, SyscallTable, sysca
 _BYTES_PER_CYCLE = 4
 
 
-@syscall(93, "exit")
+@syscall(93, "exit", ends=True)
 def leave(call: Call) -> Outcome:
     """End the guest with the low byte of a0."""
     return Exit(call.args[0] & 0xFF)

@@ -111,6 +111,7 @@ class Descriptors:
     def __init__(self, *first: Description) -> None:
         self._open: dict[int, Description] = {}
         self._close_on_exec: set[int] = set()
+        self.changes = 0  # how often the table was changed
         for description in first:
             self.add(description)
 
@@ -152,6 +153,7 @@ class Descriptors:
     def close(self, fd: int) -> None:
         """Forget *fd*; the last number of a description closes it."""
         description = self.get(fd)
+        self.changes += 1
         del self._open[fd]
         self._close_on_exec.discard(fd)
         description.users -= 1
@@ -169,6 +171,7 @@ class Descriptors:
             description.users += 1  # keeps it from being closed
         self.close_all()
         for description in first:
+            description.append = description.nonblocking = False
             self.add(description)
             description.users -= 1
 
@@ -180,6 +183,7 @@ class Descriptors:
     def set_close_on_exec(self, fd: int, *, on: bool) -> None:
         """Set or clear FD_CLOEXEC."""
         self.get(fd)
+        self.changes += 1
         if on:
             self._close_on_exec.add(fd)
         else:

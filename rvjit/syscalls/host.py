@@ -41,6 +41,11 @@ class Signals:
     pending: int = 0
     alternate_stack: bytes = b""  # stack_t as written; empty: none
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the guest said anything."""
+        return bool(self.actions or self.blocked or self.pending or self.alternate_stack)
+
 
 @dataclass(frozen=True)
 class HostState:
@@ -105,6 +110,9 @@ class Host:
         self.exe = b"/program"
         self.space: AddressSpace | None = None
         self.limits: dict[int, tuple[int, int]] = {}
+        self._first_limits = self.limits
+        self._random_taken = 0  # by the loader
+        self._unchanged = self.descriptors.changes
 
     def attach(self, memory: Memory, image: ProcessImage) -> None:
         """Take over the address space of a program that was just loaded into *memory*."""
@@ -116,6 +124,29 @@ class Host:
             _RLIMIT_CORE: (0, 0),
             _RLIMIT_NOFILE: (FD_LIMIT, FD_LIMIT),
         }
+        self._first_limits = self.limits.copy()
+        self._random_taken = self.entropy.position
+
+    def reset(self) -> None:
+        """Go back to the moment of `attach`; the pages of the address space come from elsewhere.
+
+        What the guest did to files stays done, and an input other than bytes stays where it is.
+        """
+        # Most of it is as it was after a run of a small guest, and looking is quicker than setting.
+        if self.space is not None:
+            self.space.reset()
+        self.clock.restore(0)
+        self.entropy.position = self._random_taken
+        if isinstance(self._input, BytesInput):
+            self._input.position = 0
+        self.directory = b"/"
+        if self.signals.in_use:
+            self.signals = Signals()
+        if self.limits != self._first_limits:
+            self.limits = self._first_limits.copy()
+        if self.descriptors.changes != self._unchanged:
+            self.descriptors.reset(self._input, *self._outputs)
+            self._unchanged = self.descriptors.changes
 
     def close(self) -> None:
         """Close all files and directories; the guest cannot go on."""

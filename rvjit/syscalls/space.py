@@ -73,6 +73,11 @@ class AddressSpace:
             )
         return self._mapped
 
+    def reset(self) -> None:
+        """Go back to what the loader left, as the page flags, which come from elsewhere, do."""
+        self.brk = self.brk_start
+        self._mapped = None
+
     def restore(self, brk: int, mapped: tuple[tuple[int, int], ...]) -> None:
         """Take over the book-keeping of another moment; pages and flags come from elsewhere."""
         self.brk = brk

@@ -9,10 +9,11 @@ from functools import cached_property
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.arena import Arena
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
+from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT, PAGE_SIZE
 from rvjit.machine.rules import Rules
-from rvjit.machine.stop import Exit, Stop
+from rvjit.machine.stop import EXITS, Exit, Stop
 from rvjit.machine.turns import Turns
 from rvjit.threaded.records import Records
 from rvjit.values import dataclass
@@ -21,6 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.codegen.blob import Blob
     from rvjit.interp.engine import Interpreter
+    from rvjit.machine.engine import CodeObserver
+    from rvjit.machine.statistics import Statistics
+
+_EXIT_REASON = word_of("exit_reason")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class _Code:
     """The native code for some rules, placed in memory."""
 
     address: int
+    size: int
     enter: Callable[[int], None]
     step: Callable[[int, int], int]
     table: int
@@ -48,6 +54,7 @@ def _load(rules: Rules, cache: CodeCache, *, counts: bool) -> _Code:
         offsets = memoryview(blob.code)[at : at + 4 * (1 + len(abi.MARKS))].cast("I")
         _placed[wanted] = _Code(
             address,
+            len(blob.code),
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address + blob.symbols["enter"]),
             ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)(
                 address + blob.symbols["step"]
@@ -80,7 +87,7 @@ class Threaded:
     def __init__(self, machine: Machine, *, counts: bool = False) -> None:
         self.machine = machine
         cache = code_cache() if machine.keeps_code else NO_CACHE
-        code = _load(machine.rules, cache, counts=counts)
+        code = self._code = _load(machine.rules, cache, counts=counts)
         self._enter = code.enter
         self._step = code.step
         self._context = context = abi.Context()
@@ -100,6 +107,24 @@ class Threaded:
         self._records = Records(memory, context, code.marks)
         self._records.grow()
         memory.code_caches.append(self)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it did so far."""
+        from rvjit.machine.statistics import Statistics
+
+        exact = self.__dict__.get("_exact")
+        interpreted = 0 if exact is None else exact.statistics.interpreted_cycles
+        return Statistics(threaded_cycles=self._context.charged, interpreted_cycles=interpreted)
+
+    @property
+    def entries(self) -> list[int]:
+        """Nothing is compiled for one machine only."""
+        return []
+
+    def observe(self, observer: CodeObserver) -> None:
+        """Tell *observer* of the handlers, which are there already."""
+        observer.support("rvjit_threaded", self._code.address, self._code.size)
 
     def run(self) -> Stop:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
@@ -136,7 +161,7 @@ class Threaded:
         machine = self.machine
         machine.arm_limit()
         self.set_breakpoints(machine.breakpoints)
-        if machine.pc in self._breakpoints:
+        if self._breakpoints and machine.pc in self._breakpoints:
             stop = self.step(1)
             if stop is not Stop.STEP:
                 return stop
@@ -151,7 +176,7 @@ class Threaded:
     def enter(self) -> Exit:
         """Run natively from pc; all state is in the buffers afterwards."""
         self._enter(self._address)
-        return Exit(self.machine.state.exit_reason)
+        return EXITS[self.machine.words[_EXIT_REASON]]
 
     def resolve(self, reason: Exit) -> Stop | None:
         """Do what an exit asks for; None to go on. ENTER and HOT ask for nothing here."""
@@ -202,6 +227,8 @@ class Threaded:
 
     def set_breakpoints(self, wanted: frozenset[int]) -> None:
         """Stop with `Exit.BREAKPOINT` at these pcs and no others."""
+        if wanted == self._breakpoints:
+            return
         for pc in self._breakpoints - wanted:
             self._records.unmark(pc, abi.Marks.BREAKPOINT)
         for pc in wanted - self._breakpoints:
@@ -218,6 +245,13 @@ class Threaded:
 
     def _advance(self, count: int, passed: abi.Marks) -> Stop:
         self.machine.arm_limit()
+        try:
+            return self._advance_natively(count, passed)
+        finally:
+            # Native steps leave the limit word at the last one; whoever runs on would stop there.
+            self.machine.arm_limit()
+
+    def _advance_natively(self, count: int, passed: abi.Marks) -> Stop:
         if not self.machine.cycle_limit:  # native steps take a limit word of 0 for a request
             exact = self._exact
             return exact.advance(count) if passed is abi.Marks.ENTER else exact.step(count)

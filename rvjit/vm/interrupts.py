@@ -7,6 +7,7 @@ descriptor that somebody else set gets its bytes too, and is put back after the 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has the documented module only
 import contextlib
 import os
 import select
@@ -18,17 +19,25 @@ from types import FrameType, TracebackType
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
 
+# The functions behind those of `signal`, which turn numbers and handlers into enums and back: that
+# takes longer than everything else that a short run does here.
+_get_handler, _set_handler = _signal.getsignal, _signal.signal
+_SIGINT = int(signal.SIGINT)
 _Handler = Callable[[int, FrameType | None], object]
 
 
 class _Watcher:
-    """The helper thread and the machines that the main thread is running, innermost last."""
+    """The helper thread, and the machine that the main thread is running, of nested ones the last.
+
+    The main thread changes `machine` without the lock, which it takes where a signal has come: the
+    helper thread looks at it for signals only, and those the main thread knows of by then.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.machines: list[Machine] = []
+        self.machine: Machine | None = None
         self.chained: int = -1
-        self._receiver, self.sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._receiver, self.descriptor = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         threading.Thread(target=self._watch, name="rvjit-interrupts", daemon=True).start()
 
     def _watch(self) -> None:
@@ -45,20 +54,23 @@ class _Watcher:
             data = os.read(self._receiver, 4096)
         except BlockingIOError:
             return  # the other of the two threads that call this was quicker
-        if signal.SIGINT in data and self.machines:
-            self.machines[-1].request(Stop.INTERRUPT)
+        machine = self.machine
+        if signal.SIGINT in data and machine is not None:
+            machine.request(Stop.INTERRUPT)
         if self.chained >= 0:
             with contextlib.suppress(OSError):
                 os.write(self.chained, data)
 
 
 _watcher: _Watcher | None = None
+_main_thread = threading.main_thread().ident
 
 
 def _forget_watcher() -> None:
     """In a forked child the thread is gone; the next run starts a new one."""
-    global _watcher  # noqa: PLW0603
+    global _watcher, _main_thread  # noqa: PLW0603
     _watcher = None
+    _main_thread = threading.get_ident()  # whichever thread forked
 
 
 os.register_at_fork(after_in_child=_forget_watcher)
@@ -70,29 +82,39 @@ class Interruptible:
     Does nothing outside the main thread, or where SIGINT is ignored or not handled by Python.
     """
 
+    __slots__ = ("_machine", "_outer_descriptor", "_outer_machine", "_previous", "seen")
+
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._previous: _Handler | None = None
         self._outer_descriptor = -1
+        self._outer_machine: Machine | None = None
         self.seen = False
 
     def __enter__(self) -> Interruptible:
         global _watcher  # noqa: PLW0603
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != _main_thread:
             return self
-        handler = signal.getsignal(signal.SIGINT)
+        handler = _get_handler(_SIGINT)
         if not callable(handler):
             return self
-        if _watcher is None:
-            _watcher = _Watcher()
+        watcher = _watcher
+        if watcher is None:
+            watcher = _watcher = _Watcher()
         self._previous = handler
-        signal.signal(signal.SIGINT, self._note)
-        outer = signal.set_wakeup_fd(_watcher.sender, warn_on_full_buffer=False)
-        with _watcher.lock:
-            _watcher.machines.append(self._machine)
-            self._outer_descriptor = outer
-            if outer != _watcher.sender:
-                _watcher.chained = outer
+        _set_handler(_SIGINT, self._note)
+        outer = self._outer_descriptor = signal.set_wakeup_fd(
+            watcher.descriptor, warn_on_full_buffer=False
+        )
+        if outer not in (-1, watcher.descriptor):
+            with watcher.lock:
+                # What earlier runs left, when nobody else listened, is not for this descriptor.
+                signal.set_wakeup_fd(outer)
+                watcher.drain()
+                signal.set_wakeup_fd(watcher.descriptor, warn_on_full_buffer=False)
+                watcher.chained = outer
+        self._outer_machine = watcher.machine
+        watcher.machine = self._machine
         if self.seen:  # before the watcher knew of this machine
             self._machine.request(Stop.INTERRUPT)
         return self
@@ -103,19 +125,26 @@ class Interruptible:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._previous is None or _watcher is None:
+        watcher = _watcher
+        if self._previous is None or watcher is None:
             return
-        signal.set_wakeup_fd(self._outer_descriptor, warn_on_full_buffer=False)
-        with _watcher.lock:
-            # What the thread has not dealt with belongs to this run, not to the next one, and to
-            # the descriptor that is chained now.
-            _watcher.drain()
-            _watcher.machines.pop()
-            if not _watcher.machines:
-                _watcher.chained = -1
-        signal.signal(signal.SIGINT, self._previous)
-        # The request may have come just after the run ended for another reason.
-        self._machine.withdraw(Stop.INTERRUPT)
+        if self._outer_descriptor < 0:
+            signal.set_wakeup_fd(-1)
+        else:
+            signal.set_wakeup_fd(self._outer_descriptor, warn_on_full_buffer=False)
+        if self.seen or watcher.chained >= 0:
+            with watcher.lock:
+                # What the thread has not dealt with belongs to this run, not to the next one, and
+                # to the descriptor that is chained now.
+                watcher.drain()
+                watcher.machine = self._outer_machine
+                if watcher.machine is None:
+                    watcher.chained = -1
+        else:
+            watcher.machine = self._outer_machine
+        _set_handler(_SIGINT, self._previous)
+        if self.seen:  # perhaps just after the run ended for another reason
+            self._machine.withdraw(Stop.INTERRUPT)
 
     def deliver(self) -> None:
         """Call the handler that was in place before the run; by default KeyboardInterrupt.

@@ -22,7 +22,7 @@ _CKB_OUT_OF_BOUNDS = "MemOutOfBound"
 _CKB_PERMISSION = "MemWriteOnExecutablePage"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunResult:
     """How a run ended.
 
@@ -39,6 +39,26 @@ class RunResult:
     fault: GuestFault | None = None
     ckb_error: str | None = None
     ckb_pc: int | None = None
+
+    def __init__(
+        self,
+        stop: Stop,
+        cycles: int,
+        pc: int,
+        exit_code: int | None = None,
+        fault: GuestFault | None = None,
+        ckb_error: str | None = None,
+        ckb_pc: int | None = None,
+    ) -> None:
+        # As dataclass would make it, but for a setattr for each field: runs can be very short.
+        fields = self.__dict__
+        fields["stop"] = stop
+        fields["cycles"] = cycles
+        fields["pc"] = pc
+        fields["exit_code"] = exit_code
+        fields["fault"] = fault
+        fields["ckb_error"] = ckb_error
+        fields["ckb_pc"] = ckb_pc
 
     def check(self) -> RunResult:
         """Raise the fault if there is one, else return the result itself."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rvjit import engines
 from rvjit.bits import MASK64, to_signed
@@ -17,7 +15,6 @@ from rvjit.errors import (
     ConfigError,
     GuestFault,
     LoadError,
-    MachineBusy,
     MemoryFault,
     UnknownSymbol,
 )
@@ -29,12 +26,14 @@ from rvjit.loader.program import Program
 from rvjit.machine.fetch import fetch
 from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
+from rvjit.machine.pristine import Pristine
 from rvjit.machine.stop import Stop
 from rvjit.machine.turns import Turns
 from rvjit.syscalls import Call, Exit, Host, Outcome, ProcessImage, Raise, Restart, table
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
-from rvjit.vm.backtrace import Frame, backtrace
+from rvjit.vm.backtrace import MAX_FRAMES, Frame, backtrace, report
+from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
 from rvjit.vm.result import RunResult, ckb_view
@@ -45,10 +44,19 @@ Handler = Callable[[Call], Outcome]
 Text = str | bytes
 Directory = tuple[str | os.PathLike[str], str, bool]
 DEFAULT_ENGINE = "tiered"
+_NOWHERE: frozenset[int] = frozenset()
+_OUTCOMES = (int, Exit, Raise, Restart)
 
 _ECALL_LENGTH = 4
 _MAX_ARGUMENTS = 8
 _STACK_ALIGN = 16
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Bound = TypeVar("_Bound")
 
 
 class VM:
@@ -71,13 +79,14 @@ class VM:
         self.exit_code: int | None = None
         assert profile.syscalls is not None
         self._table = table(profile.syscalls).for_version(profile.vm_version)
+        self._ending = self._table.ending
         self._syscalls: dict[int, Handler] = {}
         self._host_functions: dict[int, Handler] = {}
-        self._owner: int | None = None
-        self._depth = 0
-        self._closed = False
+        self._hosted: frozenset[int] = frozenset()  # where they are
+        self._pristine: Pristine | None = None  # how the program was loaded
+        self._deadline: Deadline | None = None  # of the innermost run
+        self._entry = Entry(machine)
         self._turns = Turns()
-        self._entry_lock = threading.Lock()
 
     @classmethod
     def from_elf(
@@ -88,6 +97,7 @@ class VM:
         env: Mapping[str, Text] | Mapping[bytes, Text] | None = None,
         profile: Profile | str = "linux",
         memory_size: int | None = None,
+        stack_size: int | None = None,
         engine: str = DEFAULT_ENGINE,
         name: str | None = None,
         stdin: Source = None,
@@ -103,7 +113,9 @@ class VM:
 
         Under `linux` *args* follow argv[0], which is *name* or the path; under `ckb` argv is
         exactly *args*. *env* is the whole environment (none by default, so that a run depends on
-        nothing unseen). *memory_size* in bytes overrides the profile's.
+        nothing unseen). *memory_size* in bytes overrides the profile's; *stack_size* in bytes is
+        taken out of it, by default a quarter, at most 8 MiB. `ckb` has no environment, and a stack
+        of a quarter of memory: both are refused there.
 
         *stdin* is bytes, a binary file, a descriptor, or None for no input. *stdout* and *stderr*
         are called with the bytes that the guest writes; by default they go to this process's own.
@@ -121,6 +133,9 @@ class VM:
         if isinstance(args, str | bytes):
             raise ConfigError(f"args {args!r}: must be a sequence of arguments")
         chosen = chosen.with_memory(memory_size)
+        if chosen.is_ckb and (env or stack_size is not None):
+            unused = "env" if env else "stack_size"
+            raise ConfigError(f"{unused}: programs under ckb have no environment and a fixed stack")
         file, shown = _read_program(program, name)
         memory = chosen.make_memory()
         machine = Machine(memory, chosen.rules)
@@ -149,15 +164,19 @@ class VM:
                 code_cache() if cache else NO_CACHE,
                 window_base=memory.base,
                 window_size=memory.size,
+                stack_size=stack_size,
                 name=shown,
             )
             pairs = [_bytes(key) + b"=" + _bytes(value) for key, value in (env or {}).items()]
             argv.insert(0, os.fsencode(shown))
-            image = install_linux(loaded, memory, argv, pairs, host.entropy.take(16))
+            random16 = host.entropy.take(16)
+            image = install_linux(loaded, memory, argv, pairs, random16, stack_size=stack_size)
         host.attach(memory, ProcessImage(image.brk, image.mmap_top, image.stack_low))
         machine.pc = image.pc
         machine.x[SP] = image.sp
-        return cls(machine, image, host, chosen, engine)
+        vm = cls(machine, image, host, chosen, engine)
+        vm._pristine = Pristine(machine, image.page)
+        return vm
 
     # Looking at it.
 
@@ -189,14 +208,17 @@ class VM:
         except KeyError:
             raise UnknownSymbol(where, self.program.name) from None
 
-    def backtrace(self) -> list[Frame]:
-        """Return where the guest is: its frames, innermost first, as far as symbols allow."""
-        return backtrace(self.machine, self.program.symbols)
+    def backtrace(self, limit: int = MAX_FRAMES) -> list[Frame]:
+        """Return where the guest is: its frames, innermost first, as far as symbols allow.
+
+        At most *limit* of them (at least 1), by default 64.
+        """
+        return backtrace(self.machine, self.program.symbols, limit)
 
     def fault_report(self, result: RunResult) -> str:
         """Describe a stop for people: the fault, where it is, and how the guest got there."""
         head = str(result.fault) if result.fault is not None else f"stopped: {result.stop.value}"
-        frames = [f"  #{index} {frame}" for index, frame in enumerate(self.backtrace())]
+        frames = report(self.machine, self.program.symbols)
         return "\n".join([f"{head}, after {result.cycles} cycles", *frames])
 
     # Running it.
@@ -220,17 +242,25 @@ class VM:
         impossible bounds, `MachineBusy` where another thread runs this VM.
         """
         limit = NO_LIMIT if cycle_limit is None else cycle_limit
+        addresses = _NOWHERE if until == () else self._addresses(until)
+        machine = self.machine
+        with self._entry:
+            if self._entry.depth > 1:  # a handler's run is inside the limit of the one around it
+                limit = min(limit, machine.cycle_limit)
+            if limit != machine.cycle_limit:
+                machine.cycle_limit = limit
+            outer = self._deadline
+            if timeout is None and outer is None:
+                return self._result(self._interruptible(self._run_engine, addresses))
+            try:
+                with Deadline(machine, timeout, outer) as self._deadline:
+                    return self._result(self._interruptible(self._run_engine, addresses))
+            finally:
+                self._deadline = outer
+
+    def _addresses(self, until: str | int | Iterable[str | int]) -> frozenset[int]:
         places = [until] if isinstance(until, str | int) else until
-        addresses = frozenset(self.address_of(place) for place in places)
-        with self._entered():
-            if self._depth > 1:  # a handler's run is inside the limit of the run that called it
-                limit = min(limit, self.machine.cycle_limit)
-            self.machine.cycle_limit = limit
-            with Deadline(self.machine, timeout):
-                while True:
-                    stop = self._interruptible(lambda: self._run_engine(addresses))
-                    if stop is not None:
-                        return self._result(stop)
+        return frozenset(self.address_of(place) for place in places)
 
     def step(self, count: int = 1) -> RunResult:
         """Run *count* instructions (at least 1), less where another stop comes first.
@@ -240,13 +270,9 @@ class VM:
         """
         if count < 1:
             raise ConfigError(f"step count {count}: must be at least 1")
-        with self._entered():
+        with self._entry:
             self.machine.cycle_limit = NO_LIMIT
-            left = [count]
-            while True:
-                stop = self._interruptible(lambda: self._step_engine(left))
-                if stop is not None:
-                    return self._result(stop)
+            return self._result(self._interruptible(self._step_engine, [count]))
 
     def pause(self) -> None:
         """Ask a run on another thread to stop soon with `Stop.PAUSE`; it can then go on.
@@ -272,7 +298,7 @@ class VM:
             raise ConfigError(f"call with {len(args)} arguments: at most {_MAX_ARGUMENTS}")
         target = self.address_of(function)
         machine = self.machine
-        with self._entered():
+        with self._entry:
             exited, self.exit_code = self.exit_code, None  # one may call into a guest that ended
             saved = machine.x.tolist(), machine.pc
             home = machine.memory.base + machine.memory.size  # never executable
@@ -290,14 +316,34 @@ class VM:
                 machine.pc = saved[1]
                 self.exit_code = exited
 
+    def reset(self) -> None:
+        """Go back to the moment right after loading, so that `run` runs the program anew.
+
+        Registers, cycles, memory with its page flags, heap and mappings, descriptors, clock and
+        random numbers are as after `from_elf`; handlers, host functions and requests to pause stay.
+        Compiled code stays, too, where the code in memory is what it was. It takes time for the
+        pages written since, and no others. What the guest did to files of the host stays done; an
+        input other than bytes goes on where it is.
+
+        Raises `ConfigError` inside a handler, `MachineBusy` where another thread runs this VM.
+        """
+        with self._entry:
+            if self._entry.depth > 1:
+                raise ConfigError("reset() inside a handler: the run that called it is not over")
+            if self._pristine is None:
+                raise ConfigError("reset() of a VM that from_elf did not load")
+            self._pristine.restore()
+            self.host.reset()
+            self.exit_code = None
+
     def close(self) -> None:
         """Close what the guest has open and free compiled code; the VM cannot run again."""
-        if self._closed:
+        if self._entry.closed:
             return
-        with self._entered():
-            if self._depth > 1:
+        with self._entry:
+            if self._entry.depth > 1:
                 raise ConfigError("close() inside a handler: the run that called it is not over")
-            self._closed = True
+            self._entry.closed = True
             self.host.close()
             self.engine.close()
 
@@ -325,48 +371,31 @@ class VM:
 
         def register(handler: Handler) -> Handler:
             self._host_functions[address] = handler
+            self._hosted = frozenset(self._host_functions)
             return handler
 
         return register
 
     # How a run works.
 
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        """Let one thread in; the same thread may come in again (a handler that calls the guest)."""
-        if self._closed:
-            raise ConfigError("this VM was closed")
-        me = threading.get_ident()
-        with self._entry_lock:
-            if self._owner not in (None, me):
-                raise MachineBusy("another thread is running this VM; use pause() first")
-            self._owner = me
-            self._depth += 1
-        outer_limit = self.machine.cycle_limit
-        try:
-            yield
-        finally:
-            self.machine.cycle_limit = outer_limit
-            with self._entry_lock:
-                self._depth -= 1
-                if not self._depth:
-                    self._owner = None
-
-    def _interruptible(self, run: Callable[[], Stop]) -> Stop | None:
-        """Run, then pass Ctrl-C on; None where the user's handler wants the run to go on."""
-        guard = Interruptible(self.machine)
-        with guard:
-            stop = run()
-        if guard.seen or stop is Stop.INTERRUPT:
-            guard.deliver()
-        return None if stop is Stop.INTERRUPT else stop
+    def _interruptible(self, run: Callable[[_Bound], Stop], bound: _Bound) -> Stop:
+        """Run up to *bound*, and on where the user's handler of Ctrl-C wants that."""
+        while True:
+            guard = Interruptible(self.machine)
+            with guard:
+                stop = run(bound)
+            if guard.seen or stop is Stop.INTERRUPT:
+                guard.deliver()
+            if stop is not Stop.INTERRUPT:
+                return stop
 
     def _run_engine(self, until: frozenset[int]) -> Stop:
         machine = self.machine
         while self.exit_code is None:
-            machine.breakpoints = until | self._host_functions.keys()
+            hosted = self._hosted
+            machine.breakpoints = until | hosted if hosted else until
             stop: Stop | None
-            if machine.pc in self._host_functions:
+            if hosted and machine.pc in hosted:
                 stop = self._run_host_function()
             else:
                 stop = self.engine.run()
@@ -402,6 +431,9 @@ class VM:
     def _run_syscall(self) -> Stop | None:
         """Carry out the call that the engine stopped behind; None to go on."""
         machine = self.machine
+        number = machine.x[A7]
+        if number in self._ending and number not in self._syscalls:
+            return self._exit(machine.x[A0])
         call = Call.at_ecall(machine, self.host)
         handler = self._syscalls.get(call.number, self._table.dispatch)
         try:
@@ -414,7 +446,7 @@ class VM:
             self._go_before(call)
             raise
         answer: object = outcome  # whatever a handler of the caller's returned
-        if answer is not None and not isinstance(answer, int | Exit | Raise | Restart):
+        if answer is not None and not isinstance(answer, _OUTCOMES):
             self._go_before(call)
             raise ConfigError(
                 f"system call {call.number}: a handler returns an int or None, not {answer!r}"
@@ -428,12 +460,15 @@ class VM:
             machine.fault = outcome.fault
             return Stop.FAULT
         if isinstance(outcome, Exit):
-            code = outcome.code & 0xFF
-            self.exit_code = to_signed(code, 8) if self.profile.is_ckb else code
-            return Stop.EXIT
+            return self._exit(outcome.code)
         if outcome is not None:
             machine.x[A0] = outcome & MASK64
         return Stop.CYCLE_LIMIT if machine.cycles > machine.cycle_limit else None
+
+    def _exit(self, code: int) -> Stop:
+        code &= 0xFF
+        self.exit_code = to_signed(code, 8) if self.profile.is_ckb else code
+        return Stop.EXIT
 
     def _go_before(self, call: Call) -> None:
         """Put pc and cycles back before the ecall of *call*."""
@@ -472,19 +507,15 @@ class VM:
 
     def _result(self, stop: Stop) -> RunResult:
         machine = self.machine
-        fault: GuestFault | None = machine.take_fault() if stop is Stop.FAULT else None
+        if stop is Stop.EXIT:
+            return RunResult(stop, machine.cycles, machine.pc, self.exit_code)
+        if stop is not Stop.FAULT:
+            return RunResult(stop, machine.cycles, machine.pc)
+        fault = machine.take_fault()
         error, error_pc = None, None
-        if fault is not None and self.profile.is_ckb:
+        if self.profile.is_ckb:
             error, error_pc = ckb_view(fault, self._length_at(machine.pc))
-        return RunResult(
-            stop=stop,
-            cycles=machine.cycles,
-            pc=machine.pc,
-            exit_code=self.exit_code if stop is Stop.EXIT else None,
-            fault=fault,
-            ckb_error=error,
-            ckb_pc=error_pc,
-        )
+        return RunResult(stop, machine.cycles, machine.pc, None, fault, error, error_pc)
 
     def _length_at(self, pc: int) -> int:
         try:

@@ -137,7 +137,8 @@ def test_the_wheel_is_complete(site: Path) -> None:
     metadata = (info / "METADATA").read_text()
     assert f"Version: {rvjit.__version__}" in metadata
     assert "License-Expression: MIT" in metadata
-    assert "rvjit.cli:process" in (info / "entry_points.txt").read_text()
+    assert (site / "rvjit_command.py").is_file()
+    assert "rvjit_command:main" in (info / "entry_points.txt").read_text()
 
 
 def test_the_wheel_runs_a_program(site: Path, tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def test_info_of_the_installation(capfd):
     assert main(["info", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     assert found["engines"]["interp"] is None
+    assert found["packages"].keys() == {"llvmlite", "pyelftools", "msgpack", "rich"}
+    assert int(found["llvm"].split(".")[0]) >= 14
     assert found["profiles"]["ckb"]["memory_size"] == 4 << 20
     assert found["exit_statuses"]["130"] == "Ctrl-C"
 

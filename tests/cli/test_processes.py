@@ -53,6 +53,25 @@ def test_ctrl_c_stops_exactly(engine, start, guest, tmp_path):
     assert 0 <= found["cycles"] - 3 * turns < 10
 
 
+@pytest.mark.parametrize("module", ["rvjit", "rvjit.vm.vm", "rvjit.cli.status", "rvjit.cli.run"])
+def test_ctrl_c_while_the_package_is_imported(module):
+    """From the console script, which is these two lines; `python -m` imports before we run."""
+    script = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from rvjit_command import main\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", script, "run", "example:hello"]
+    found = subprocess.run(command, capture_output=True, timeout=WAIT, check=False)
+    assert (found.returncode, found.stdout) == (Status.INTERRUPT, b"")
+    assert found.stderr in (b"", b"rvjit: interrupted\n")
+
+
 def test_ctrl_c_while_the_guest_waits_for_input(start, guest):
     process = start("run", "--engine", "interp", guest("echo"))
     assert process.stdout.readline() == b"argc: 1\n"

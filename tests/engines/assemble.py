@@ -209,7 +209,7 @@ def elf(code: Code, flags: int = R | X, more: tuple[tuple[int, bytes, int], ...]
     sections = bytes(64) + b"".join(
         struct.pack("<IIQQQQIIQQ", 0, *each)
         for each in (
-            (1, 6, code.base, 0, 0, 0, 0, 1, 0),
+            (1, 6, code.base, 0, len(code.data), 0, 0, 1, 0),
             (2, 0, 0, symbols_at, len(symbols), 3, 1, 8, 24),
             (3, 0, 0, names_at, len(names), 0, 0, 1, 0),
         )

@@ -58,6 +58,27 @@ def test_only_the_pages_of_the_arguments_are_dirty(make_elf):
 
 
 @pytest.mark.parametrize(
+    ("wanted", "given"), [(1, 0x1000), (0x8000, 0x8000), (0x8001, 0x9000), (0xFE000, 0xFE000)]
+)
+def test_a_stack_of_the_callers_size(make_elf, make_segment, wanted, given):
+    file = make_elf([make_segment(BASE, NOP, R | X)], e_entry=BASE)
+    program = load_linux(file, window_base=BASE, window_size=SIZE, stack_size=wanted)
+    memory = Memory(SIZE, BASE)
+    image = install_linux(program, memory, (b"guest",), [], RANDOM, stack_size=wanted)
+    end = BASE + SIZE
+    assert (image.stack_low, image.mmap_top) == (end - given, end - given - 4096)
+    assert [allowed(memory, place) for place in (image.mmap_top, image.stack_low, end - 1)] == [
+        *("", "rw", "rw"),
+    ]
+
+
+@pytest.mark.parametrize("wanted", [0, -1, SIZE - 8191, SIZE, 1 << 70])
+def test_an_impossible_stack(make_elf, wanted):
+    with pytest.raises(ConfigError, match="stack of"):
+        load_linux(make_elf(), window_base=BASE, window_size=SIZE, stack_size=wanted)
+
+
+@pytest.mark.parametrize(
     ("segments", "expected"),
     [
         ([(0x11000, 8, R | X), (0x11010, 8, R | W)], ["rwx", ""]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -405,3 +406,67 @@ def test_illegal_words_are_shown_as_they_are(load: Load, engine: str) -> None:
         fault = vm.run().fault
         assert isinstance(fault, IllegalInstruction)
         assert f"illegal instruction {text} (pc 0x10000)" in str(fault)
+
+
+# Time, in runs inside runs.
+
+LOOPS = """
+    _start: li a7, 5000
+            ecall
+            li a7, 93
+            beqz a0, leaves
+    endless: addi a0, a0, 1
+            j endless
+    leaves: ecall
+    soon:   ret
+"""
+
+
+@pytest.mark.parametrize("inner", [None, 60.0])
+def test_the_time_of_the_outer_run_ends_the_call_inside_it_and_the_run(
+    load: Load, engine: str, inner: float | None
+) -> None:
+    vm, _ = load(elf(assemble(LOOPS)), engine=engine, memory_size=1 << 20)
+    stops = []
+
+    @vm.syscall(5000)
+    def call_back(call):
+        with pytest.raises(CallStopped) as stopped:
+            vm.call("endless", timeout=inner)
+        stops.append(stopped.value.result.stop)
+        return 1
+
+    limit = 1 << 40  # hours: only a time-out that was lost gets there
+    result = vm.run(timeout=0.05, cycle_limit=limit)
+    assert (stops, result.stop) == ([Stop.TIMEOUT], Stop.TIMEOUT)
+    assert result.pc == vm.address_of("_start") + 12  # right behind the call
+    assert vm.run(cycle_limit=vm.cycles + 10).stop is Stop.CYCLE_LIMIT
+
+
+def test_a_time_that_is_over_before_the_call_inside_is_not_withdrawn_with_it(load: Load) -> None:
+    vm, _ = load(elf(assemble(LOOPS)), engine="interp", memory_size=1 << 20)
+
+    @vm.syscall(5000)
+    def call_back(call):
+        while not vm.machine.pending():
+            time.sleep(0.001)
+        for depth in (1, 2):
+            with pytest.raises(CallStopped):
+                vm.call("soon", timeout=60 * depth)
+        return 1
+
+    assert vm.run(timeout=0.01, cycle_limit=1 << 40).stop is Stop.TIMEOUT
+    assert vm.run(cycle_limit=vm.cycles + 10).stop is Stop.CYCLE_LIMIT
+
+
+def test_the_time_of_a_call_inside_ends_only_the_call(load: Load) -> None:
+    vm, _ = load(elf(assemble(LOOPS)), engine="jit", memory_size=1 << 20)
+
+    @vm.syscall(5000)
+    def call_back(call):
+        with pytest.raises(CallStopped) as stopped:
+            vm.call("endless", timeout=0.01)
+        assert stopped.value.result.stop is Stop.TIMEOUT
+        return 0
+
+    assert vm.run(timeout=60).stop is Stop.EXIT

@@ -25,7 +25,7 @@ def interrupt_after(
     """Send this process a signal, as the terminal does at Ctrl-C; not before *vm* runs."""
 
     def send() -> None:
-        while vm is not None and vm._owner is None:
+        while vm is not None and not vm._entry.depth:
             time.sleep(0)
         time.sleep(seconds)
         os.kill(os.getpid(), number)

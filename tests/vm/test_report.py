@@ -57,6 +57,62 @@ def test_deep_recursion_is_cut(load: Load, engine: str) -> None:
     assert {frame.function for frame in frames} == {"descend"}
 
 
+def test_a_report_counts_the_frames_of_recursion(load: Load) -> None:
+    vm, _ = load("recurse", engine="threaded", args=["5000"], memory_size=1 << 24)
+    vm.run(until="descend")
+    for _ in range(3):
+        vm.run(until="descend")
+    three = vm.fault_report(vm.run(cycle_limit=vm.cycles)).splitlines()
+    assert [line.split()[2].partition("+")[0] for line in three[1:3]] == ["descend", "descend"]
+    assert three[3] == "  ... 2 more like #1"
+    assert three[4].startswith("  #4 ")
+    assert "main+" in three[4]
+    deepest = vm.run(cycle_limit=vm.cycles + 5000 * 11)
+    lines = vm.fault_report(deepest).splitlines()
+    assert len(lines) == len(three)
+    more = int(lines[3].split()[1])
+    assert more > 3000
+    assert lines[4].startswith(f"  #{2 + more} ")
+    assert lines[4].split()[1:] == three[4].split()[1:]
+    assert len(vm.backtrace()) == 64
+    assert len(vm.backtrace(limit=10_000)) == 2 + more + len(lines) - 4
+    assert len(vm.backtrace(limit=1)) == 1
+
+
+def test_a_report_of_functions_that_call_each_other(load: Load) -> None:
+    code = assemble("""
+        _start: li a0, 7
+                call even
+                nop
+        even:   addi sp, sp, -16
+                sd ra, 8(sp)
+                addi a0, a0, -1
+                bnez a0, . + 8
+                ebreak
+                call odd
+                nop
+        odd:    addi sp, sp, -16
+                sd ra, 8(sp)
+                addi a0, a0, -1
+                bnez a0, . + 8
+                ebreak
+                call even
+                nop
+    """)
+    vm, _ = load(elf(code), engine="interp")
+    lines = vm.fault_report(vm.run()).splitlines()
+    assert [line.split()[2].partition("+")[0] for line in lines[2:4]] == ["odd", "even"]
+    assert lines[4] == "  ... 4 more like #1 to #2"
+    assert lines[5].split()[0] == "#7"
+    assert "_start" in lines[-1]
+
+
+def test_a_report_without_end_is_cut(load: Load) -> None:
+    vm, _ = load("recurse", engine="threaded", memory_size=1 << 24)
+    lines = vm.fault_report(vm.run()).splitlines()
+    assert lines[3:] == ["  ... at least 9998 more like #1"]
+
+
 def test_without_symbols(load: Load) -> None:
     code = assemble("_start: nop\n ld a0, 0(zero)")
     bare = dataclasses.replace(code, labels={})

@@ -81,6 +81,7 @@ def fcntl(call: Call) -> Outcome:
     if command == _F_SETFL:
         description.append = bool(value & O_APPEND)
         description.nonblocking = bool(value & O_NONBLOCK)
+        descriptors.changes += 1
         return 0
     return 0 if command in (_F_SETLK, _F_SETLKW) else -EINVAL
 
@@ -95,6 +96,7 @@ def ioctl(call: Call) -> Outcome:
         return 0
     if request == _FIONBIO:
         description.nonblocking = bool(call.memory.read_int(address, 4))
+        call.host.descriptors.changes += 1
         return 0
     if not isinstance(description, Stream) or not description.tty:
         return -ENOTTY

@@ -111,8 +111,8 @@ _CONSTANTS: tuple[tuple[int, str, int], ...] = (
 )
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry(93, "exit", _exit),
-    Entry(94, "exit_group", _exit),
+    Entry(93, "exit", _exit, ends=True),
+    Entry(94, "exit_group", _exit, ends=True),
     set_tid_address,
     set_robust_list,
     sched_getaffinity,
