@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 
 from rvjit.cli.status import CommandError, Status, of_error
 from rvjit.errors import RvjitError
@@ -17,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-# Each is a module here with `make_parser()` and `main(args) -> int`.
+# Each is a module here with `make_parser()` and `main(args) -> int`, and `parse(words)` where one
+# does without the parser.
 COMMANDS: dict[str, str] = {
     "run": "run a RISC-V program",
     "disasm": "print a program's instructions",
@@ -68,12 +68,13 @@ def _run(arguments: list[str]) -> int:
         collecting = gc.isenabled()
         gc.disable()  # nothing of what imports make is garbage, and looking for it takes 2 ms
         try:
-            command = import_module(f"rvjit.cli.{name}")
+            command = getattr(__import__("rvjit.cli", fromlist=[name]), name)
         finally:
             if collecting:
                 gc.enable()
         try:
-            parsed = command.make_parser().parse_args(arguments[1:])
+            parse = getattr(command, "parse", None) or command.make_parser().parse_args
+            parsed = parse(arguments[1:])
         except SystemExit as exit_:  # --help
             return exit_.code if isinstance(exit_.code, int) else 0
         status: int = command.main(parsed)

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from rvjit.cli import COMMANDS, output
-from rvjit.cli.arguments import Parser
+from rvjit.cli.parser import Parser
 from rvjit.codegen.cache import DIRECTORY, SIZE, code_cache
 from rvjit.codegen.folder import clear, kept_files
 

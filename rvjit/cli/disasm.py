@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from rvjit.cli import COMMANDS, arguments, output, programs
+from rvjit.cli.parser import Parser
 from rvjit.cli.status import CommandError, Status
 from rvjit.errors import ConfigError, ElfError
 from rvjit.isa import DEFAULT_ISA, Insn, Isa, disassemble
@@ -25,9 +26,9 @@ _LINES_AT_ONCE = 512
 _DIRECTIVES = {1: ".byte", 2: ".half", 4: ".word"}
 
 
-def make_parser() -> arguments.Parser:
+def make_parser() -> Parser:
     """Make the command's parser."""
-    parser = arguments.Parser("disasm", COMMANDS["disasm"])
+    parser = Parser("disasm", COMMANDS["disasm"])
     parser.add_argument("program", metavar="PROG", help="RV64 ELF file or example:NAME")
     parser.add_argument(
         "--start",

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from rvjit import examples
 from rvjit.cli import COMMANDS, output
-from rvjit.cli.arguments import Parser
+from rvjit.cli.parser import Parser
 
 
 def make_parser() -> Parser:

@@ -12,8 +12,9 @@ from typing import Any
 
 import rvjit
 from rvjit import engines
-from rvjit.cli import COMMANDS, arguments, cache, output, programs, status
+from rvjit.cli import COMMANDS, cache, output, programs, status
 from rvjit.cli.elf_facts import read_facts
+from rvjit.cli.parser import Parser
 from rvjit.errors import ElfError, EngineUnavailable
 from rvjit.loader.elf import load_linux
 from rvjit.loader.install_ckb import install_ckb
@@ -29,9 +30,9 @@ _CKB_VERSIONS = (1, 2)
 _PACKAGES = ("llvmlite", "pyelftools", "msgpack", "rich")
 
 
-def make_parser() -> arguments.Parser:
+def make_parser() -> Parser:
     """Make the command's parser."""
-    parser = arguments.Parser("info", COMMANDS["info"], epilog=status.table())
+    parser = Parser("info", COMMANDS["info"], epilog=status.table())
     parser.add_argument("program", metavar="PROG", nargs="?", help="ELF file or example:NAME")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser

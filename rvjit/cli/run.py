@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from argparse import REMAINDER, Namespace
 from contextlib import ExitStack, closing
 
 from rvjit import engines
 from rvjit.cli import COMMANDS, arguments, output, programs, status
+from rvjit.cli.defaults import Defaults
 from rvjit.cli.guest_output import GuestOutput
 from rvjit.codegen.cache import code_cache
 from rvjit.machine.stop import Stop
@@ -19,21 +19,42 @@ from rvjit.vm.vm import DEFAULT_ENGINE, VM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
     from typing import TextIO
 
+    from rvjit.cli.parser import Parser
     from rvjit.cli.progress import Progress
     from rvjit.vm.perf_map import PerfMap
 
 _STDIN = 0
+_REMAINDER = "..."  # argparse.REMAINDER
 
 
-def make_parser() -> arguments.Parser:
+def parse(words: list[str]) -> Namespace | Defaults:
+    """Read the command line. Where it has no options that takes no argparse."""
+    if words and not words[0].startswith("-"):
+        plain = Defaults()
+        add_options(plain)
+        plain.command = words
+        return plain
+    return make_parser().parse_args(words)
+
+
+def make_parser() -> Parser:
     """Make the command's parser."""
-    parser = arguments.Parser("run", COMMANDS["run"], epilog=status.table())
+    from rvjit.cli.parser import Parser
+
+    parser = Parser("run", COMMANDS["run"], epilog=status.table())
     parser.usage = "rvjit run [OPTION]... PROG [ARG]..."
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: Parser | Defaults) -> None:
+    """Add everything that the command takes."""
     parser.add_argument(
         "command",
-        nargs=REMAINDER,
+        nargs=_REMAINDER,
         metavar="PROG [ARG]...",
         help="static RV64 ELF file or example:NAME, and its arguments, whatever they look like",
     )
@@ -128,10 +149,9 @@ def make_parser() -> arguments.Parser:
     )
     reports.add_argument("--progress", action="store_true", help="show how far the run is")
     reports.add_argument("--quiet", action="store_true", help="no summary on a terminal")
-    return parser
 
 
-def main(args: Namespace) -> int:
+def main(args: Namespace | Defaults) -> int:
     """Run the program and return its exit code, or ours."""
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
@@ -173,7 +193,7 @@ def _perf_map() -> PerfMap:
     return PerfMap()
 
 
-def _load(args: Namespace, command: list[str], stdout: GuestOutput, stderr: GuestOutput) -> VM:
+def _load(args: Namespace | Defaults, command: list[str], stdout: GuestOutput, stderr: GuestOutput) -> VM:
     program, *guest_arguments = command
     _refuse_unused(args)
     profile = Profile(
@@ -310,7 +330,7 @@ def _run_in_slices(
 
 
 def _report(
-    args: Namespace,
+    args: Namespace | Defaults,
     program: str,
     vm: VM,
     end: tuple[RunResult, float],

@@ -25,10 +25,8 @@ _TABLES = {"ckb": ("rvjit.syscalls.ckb", "CKB"), "linux": ("rvjit.syscalls.linux
 
 def table(name: str) -> SyscallTable:
     """Return the table called *name*, of ``ckb`` and ``linux``; what is in it is imported now."""
-    from importlib import import_module
-
     module, variable = _TABLES[name]
-    found: SyscallTable = getattr(import_module(module), variable)
+    found: SyscallTable = getattr(__import__(module, fromlist=[variable]), variable)
     return found
 
 

@@ -1,9 +1,9 @@
 """System calls as a table: what a call is, what it may answer, how it is found.
 
 A handler takes a `Call` and returns an `Outcome`; it is made an `Entry` by the decorator
-`syscall`, and every table names its entries in an explicit list. Handlers read and write guest
-memory without looking: the `MemoryFault` of a bad pointer, and the `OSError` of a refused host
-operation, become what the table's policy says.
+`syscall`, and every table names its entries, or the modules that list them. Handlers read and
+write guest memory without looking: the `MemoryFault` of a bad pointer, and the `OSError` of a
+refused host operation, become what the table's policy says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from rvjit.bits import MASK64, to_signed
 from rvjit.errors import DefinitionError, GuestFault, MemoryFault, UnknownSyscall
 from rvjit.syscalls.errnos import EFAULT, ENOSYS, guest_errno
-from rvjit.values import dataclass, field
+from rvjit.values import dataclass, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +135,10 @@ def syscall(
 class SyscallTable:
     """The system calls of one profile.
 
-    *unknown* and *bad_pointer* say what a number that is not listed, and a fault of a handler's
+    *listed* are there at once; *modules* (full names) have more as their `ENTRIES`, in all versions
+    alike. They are imported in their order as long as a number that is asked for has not been found.
+
+    *unknown* and *bad_pointer* say what a number that is not there, and a fault of a handler's
     memory access, give the guest: an error number as on Linux, or the end of the run. Raises
     `DefinitionError` where two entries have one number.
     """
@@ -144,10 +147,28 @@ class SyscallTable:
     listed: tuple[Entry, ...]
     unknown: Literal["enosys", "fault"]
     bad_pointer: Literal["efault", "fault"]
-    entries: Mapping[int, Entry] = field(init=False, repr=False, compare=False)
+    modules: tuple[str, ...] = ()
+    _found: dict[int, Entry] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _imported: set[str] = field(init=False, repr=False, compare=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "entries", _by_number(self.name, self.listed))
+        self._add(self.listed)
+
+    @property
+    def entries(self) -> Mapping[int, Entry]:
+        """All entries by number."""
+        for module in self.modules:
+            self._import(module)
+        return self._found
+
+    def find(self, number: int) -> Entry | None:
+        """Return the entry with this number, None if there is none."""
+        if number not in self._found and len(self._imported) < len(self.modules):
+            for module in self.modules:
+                self._import(module)
+                if number in self._found:
+                    break
+        return self._found.get(number)
 
     def dispatch(self, call: Call) -> Outcome:
         """Carry out *call*.
@@ -155,7 +176,7 @@ class SyscallTable:
         Raises only what the caller's own streams raise, and of these no `OSError` where bad
         pointers are error numbers.
         """
-        entry = self.entries.get(call.number)
+        entry = self.find(call.number)
         if entry is None:
             if self.unknown == "enosys":
                 return -ENOSYS
@@ -183,19 +204,21 @@ class SyscallTable:
         """Return the table without the calls that come with a later VM version."""
         return _for_version(self, version)
 
+    def _import(self, module: str) -> None:
+        if module not in self._imported:
+            self._add(__import__(module, fromlist=["ENTRIES"]).ENTRIES)
+            self._imported.add(module)
 
-def _by_number(table: str, entries: Iterable[Entry]) -> dict[int, Entry]:
-    found: dict[int, Entry] = {}
-    for entry in entries:
-        other = found.setdefault(entry.number, entry)
-        if other is not entry:
-            raise DefinitionError(
-                f"{table}: system call {entry.number} is both {other.name} and {entry.name}"
-            )
-    return found
+    def _add(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            other = self._found.setdefault(entry.number, entry)
+            if other is not entry:
+                raise DefinitionError(
+                    f"{self.name}: system call {entry.number} is both {other.name} and {entry.name}"
+                )
 
 
 @lru_cache(maxsize=16)
 def _for_version(table: SyscallTable, version: int) -> SyscallTable:
     listed = tuple(entry for entry in table.listed if entry.since <= version)
-    return SyscallTable(table.name, listed, table.unknown, table.bad_pointer)
+    return replace(table, listed=listed)
