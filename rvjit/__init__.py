@@ -31,10 +31,10 @@ from rvjit.errors import (
     UnknownSymbol,
     UnknownSyscall,
 )
-from rvjit.examples import path as example
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rvjit.examples import path as example
     from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
     from rvjit.isa.isa import Isa
     from rvjit.machine.stop import Stop
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from rvjit.vm.result import RunResult
     from rvjit.vm.vm import VM
 
-# Where the rest is, imported when it is asked for: a start needs little of a program that is there.
+# Where the rest is (module, and the name there if it is another), imported when it is asked for: a
+# start needs little of a program that is there.
 _LATER = {
     "CKB_PRICES": "isa.cost",
     "Call": "syscalls.table",
@@ -58,6 +59,8 @@ _LATER = {
     "Stop": "machine.stop",
     "UNIT_PRICES": "isa.cost",
     "VM": "vm.vm",
+    "example": "examples:path",
+    "examples": "examples:",  # the module itself
 }
 
 __version__ = "0.1.0"
@@ -102,8 +105,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Without importlib, whose import is a hundredth of a start.
-    value = getattr(__import__(f"{__name__}.{_LATER[name]}", fromlist=[name]), name)
+    where, colon, other = _LATER[name].partition(":")
+    value: object = __import__(f"{__name__}.{where}", fromlist=[""])
+    if other or not colon:
+        value = getattr(value, other or name)
     globals()[name] = value
     return value
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return Status.STOPPED
     except (RvjitError, OSError, MemoryError, ImportError) as error:
-        label = "internal error: " if of_error(error) is Status.INTERNAL else "error: "
+        label = "internal error: " if of_error(error) == Status.INTERNAL else "error: "
         return _fail(label + (str(error) or type(error).__name__), of_error(error))
     except Exception as error:  # our bug
         if os.environ.get("RVJIT_TRACEBACK"):
@@ -65,13 +64,7 @@ def process() -> NoReturn:
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in COMMANDS:
-        collecting = gc.isenabled()
-        gc.disable()  # nothing of what imports make is garbage, and looking for it takes 2 ms
-        try:
-            command = getattr(__import__("rvjit.cli", fromlist=[name]), name)
-        finally:
-            if collecting:
-                gc.enable()
+        command = getattr(__import__("rvjit.cli", fromlist=[name]), name)
         try:
             parse = getattr(command, "parse", None) or command.make_parser().parse_args
             parsed = parse(arguments[1:])
@@ -110,7 +103,7 @@ def _help() -> str:
     )
 
 
-def _fail(message: str, status: Status) -> int:
+def _fail(message: str, status: int) -> int:
     from rvjit.cli.output import say
 
     say(message)

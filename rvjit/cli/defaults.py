@@ -38,3 +38,6 @@ class Defaults:
 
         def __getattr__(self, name: str) -> Any:
             """Return an option's value."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set an option's value."""

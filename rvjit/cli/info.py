@@ -179,7 +179,7 @@ def installation() -> dict[str, Any]:
         "engines": {name: _why_not(name) for name in engines.NAMES},
         "profiles": {name: _profile(Profile(name)) for name in NAMES},
         "cache": cache.facts(),
-        "exit_statuses": {each.value: meaning for each, meaning in status.MEANINGS.items()},
+        "exit_statuses": status.MEANINGS,
     }
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rvjit import examples
 from rvjit.cli.status import CommandError, Status
 from rvjit.errors import ElfError
 
@@ -15,6 +14,10 @@ _PREFIX = "example:"
 
 def locate(program: str) -> str:
     """Return the file that *program* names. Raises `CommandError` for one that cannot be."""
+    if not program.startswith(_PREFIX) and os.path.exists(program):
+        return program
+    from rvjit import examples
+
     names = [example.name for example in examples.EXAMPLES]
     if program.startswith(_PREFIX):
         name = program.removeprefix(_PREFIX)
@@ -25,7 +28,7 @@ def locate(program: str) -> str:
                 Status.LOAD,
             )
         return examples.file_of(name)
-    if program in names and not os.path.exists(program):
+    if program in names:
         raise CommandError(
             f"no file is called {program!r}; the example is {_PREFIX}{program}", Status.LOAD
         )

@@ -193,7 +193,9 @@ def _perf_map() -> PerfMap:
     return PerfMap()
 
 
-def _load(args: Namespace | Defaults, command: list[str], stdout: GuestOutput, stderr: GuestOutput) -> VM:
+def _load(
+    args: Namespace | Defaults, command: list[str], stdout: GuestOutput, stderr: GuestOutput
+) -> VM:
     program, *guest_arguments = command
     _refuse_unused(args)
     profile = Profile(

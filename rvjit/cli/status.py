@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from rvjit.errors import (
     ConfigError,
     EngineUnavailable,
@@ -16,7 +14,7 @@ from rvjit.machine.stop import Stop
 from rvjit.vm.result import RunResult
 
 
-class Status(IntEnum):
+class Status:
     """Statuses that do not come from the guest. A guest may use the same numbers: see --json."""
 
     USAGE = 120
@@ -30,7 +28,7 @@ class Status(IntEnum):
     INTERRUPT = 130
 
 
-MEANINGS: dict[Status, str] = {
+MEANINGS: dict[int, str] = {
     Status.USAGE: "the command line is wrong",
     Status.LOAD: "the program cannot be read or loaded",
     Status.FAULT: "the guest did something illegal, or ended itself by a signal",
@@ -42,7 +40,7 @@ MEANINGS: dict[Status, str] = {
     Status.INTERRUPT: "Ctrl-C",
 }
 
-OF_STOP: dict[Stop, Status] = {
+OF_STOP: dict[Stop, int] = {
     Stop.FAULT: Status.FAULT,
     Stop.CYCLE_LIMIT: Status.CYCLE_LIMIT,
     Stop.TIMEOUT: Status.TIMEOUT,
@@ -51,7 +49,7 @@ OF_STOP: dict[Stop, Status] = {
 }
 
 # The first class that fits counts.
-_OF_ERROR: tuple[tuple[type[BaseException], Status], ...] = (
+_OF_ERROR: tuple[tuple[type[BaseException], int], ...] = (
     (ConfigError, Status.USAGE),
     (UnknownSymbol, Status.USAGE),
     (LoadError, Status.LOAD),
@@ -66,12 +64,12 @@ _OF_ERROR: tuple[tuple[type[BaseException], Status], ...] = (
 class CommandError(RvjitError):
     """A command cannot do what was asked; the process ends with *status*."""
 
-    def __init__(self, message: str, status: Status) -> None:
+    def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
 
 
-def of_error(error: BaseException) -> Status:
+def of_error(error: BaseException) -> int:
     """Return the status for an exception that ended a command."""
     if isinstance(error, CommandError):
         return error.status
@@ -87,5 +85,5 @@ def of_result(result: RunResult) -> int:
 
 def table() -> str:
     """Return the statuses and their meanings, a line each."""
-    rows = [f"  {status.value}  {meaning}" for status, meaning in MEANINGS.items()]
+    rows = [f"  {status}  {meaning}" for status, meaning in MEANINGS.items()]
     return "\n".join(["exit status: the guest's own (modulo 256), or", *rows])

@@ -9,7 +9,6 @@ import ctypes
 import mmap
 import os
 import threading
-from bisect import insort
 from collections import deque
 
 from rvjit.errors import EngineUnavailable
@@ -70,6 +69,8 @@ class _Chunk:
         return None
 
     def give(self, offset: int, size: int) -> None:
+        from bisect import insort
+
         insort(self.free, (offset, size))
         merged: list[tuple[int, int]] = []
         for start, room in self.free:

@@ -2,8 +2,8 @@
 
     8   magic
     4   size of the index
-    4   CRC-32 of the index
-    .   index: for every record its key (u64), size and CRC-32 (u32)
+    4   checksum of the index
+    .   index: for every record its key (u64), size and checksum (u32)
     .   the records, in the same order
 
 A key may have several records. Checksums find damage; they do not tell who wrote the file, which is
@@ -15,9 +15,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from zlib import crc32
 
-_MAGIC = b"rvjitkc1"
+from rvjit.codegen.digests import checksum
+
+_MAGIC = b"rvjitkc2"
 _HEAD = struct.Struct("<8sII")
 _ENTRY = struct.Struct("<QII")
 
@@ -42,11 +43,11 @@ class Bundle:
         head = os.pread(file, _HEAD.size, 0)
         if len(head) < _HEAD.size:
             return
-        magic, size, checksum = _HEAD.unpack(head)
+        magic, size, check = _HEAD.unpack(head)
         if magic != _MAGIC or size > MOST_BYTES:
             return
         index = os.pread(file, size, _HEAD.size)
-        if len(index) != size or size % _ENTRY.size or crc32(index) != checksum:
+        if len(index) != size or size % _ENTRY.size or checksum(index) != check:
             return
         at = _HEAD.size + size
         for key, length, check in _ENTRY.iter_unpack(index):
@@ -64,9 +65,9 @@ class Bundle:
     def read(self, key: int) -> list[bytes]:
         """Return the undamaged records of *key*, newest first."""
         found = []
-        for offset, size, checksum in self._places.get(key, ()):
+        for offset, size, check in self._places.get(key, ()):
             data = os.pread(self._file, size, offset)
-            if len(data) == size and crc32(data) == checksum:
+            if len(data) == size and checksum(data) == check:
                 found.append(data)
         return found
 
@@ -93,6 +94,6 @@ def merge(new: Iterable[Record], old: Iterable[Record]) -> list[Record]:
 
 def pack(records: list[Record]) -> bytes:
     """Return the contents of a file with these records."""
-    index = b"".join(_ENTRY.pack(key, len(data), crc32(data)) for key, data in records)
-    head = _HEAD.pack(_MAGIC, len(index), crc32(index))
+    index = b"".join(_ENTRY.pack(key, len(data), checksum(data)) for key, data in records)
+    head = _HEAD.pack(_MAGIC, len(index), checksum(index))
     return b"".join([head, index, *(data for _, data in records)])

@@ -1,4 +1,4 @@
-"""The one hash of everything that is kept: names of files and identities of programs."""
+"""The one hash of everything that is kept: names of files, identities of programs, checksums."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ _BYTES = 16
 def digest(data: bytes) -> bytes:
     """Return 16 bytes that no other *data* has, whoever chose it."""
     return blake2b(data, digest_size=_BYTES).digest()
+
+
+def checksum(data: bytes) -> int:
+    """Return 32 bits that change with *data*; zlib's would load a library for it."""
+    return int.from_bytes(blake2b(data, digest_size=4).digest(), "little")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from functools import cached_property
 
-from rvjit.jit.engine import Jit, Job
+from rvjit.jit.shelf import shelf_for
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Exit, Stop
@@ -27,6 +28,7 @@ _EXACT_RUN = 256
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.engines.worker import Done
+    from rvjit.jit.engine import Jit, Job
     from rvjit.machine.engine import CodeObserver
     from rvjit.machine.statistics import Statistics
 
@@ -42,7 +44,10 @@ def submit(job: Job, done: weakref.WeakMethod[Done]) -> None:
 
 
 class Tiered:
-    """Runs a machine cold at once and hot as soon as the compiler is done."""
+    """Runs a machine cold at once and hot as soon as the compiler is done.
+
+    What runs compiled code is made when there is some to run, which many a short run never has.
+    """
 
     name = "tiered"
 
@@ -50,13 +55,27 @@ class Tiered:
         self.machine = machine
         self._cold = Threaded(machine, counts=True)
         self._native = self._cold.native
-        self._hot = Jit(machine, self._cold, self._forget)
         self._cold.hot_after(_ROUNDS, _FIRST_VISITS)
+        self._shelf = shelf_for(machine)
         # What is kept is loaded at the first visit, not now: most runs need little of it.
-        for pc in self._hot.kept:
+        for pc in self._shelf.kept:
             self._cold.mark_compiled(pc)
         self._turns = Turns()
         self._ready: deque[Job] = deque()
+        self._charged = 0  # cycles before there was a hot tier
+
+    @cached_property
+    def _hot(self) -> Jit:
+        from rvjit.jit.engine import Jit
+
+        hot = Jit(self.machine, self._cold, self._forget, self._shelf)
+        hot.charged = self._charged
+        hot.begin()
+        return hot
+
+    @property
+    def _has_hot(self) -> bool:
+        return "_hot" in vars(self)
 
     @property
     def statistics(self) -> Statistics:
@@ -75,30 +94,45 @@ class Tiered:
 
     def run(self) -> Stop:
         """Run until a stop; see `rvjit.machine.engine.Engine`."""
-        words = self.machine.words
-        before = words[_CYCLES]
+        before = self.machine.words[_CYCLES]
         try:
             return self._run()
         finally:
-            self._hot.charged += words[_CYCLES] - before
+            self._charge(before)
 
     def _run(self) -> Stop:
         stop = self._cold.begin()
-        self._hot.begin()
+        if self._has_hot:
+            self._hot.begin()
         while stop is None:
             if self._ready:
                 self._publish()
             self._turns.count()
-            stop = self._after(self._hot.alternate(self._native))
+            if self._has_hot:
+                stop = self._after(self._hot.alternate(self._native))
+            else:
+                stop = self._after(self._cold.enter())
         return stop
 
     def step(self, count: int) -> Stop:
         """Run up to *count* instructions in the threaded engine."""
-        return self._hot.step(count)
+        before = self.machine.words[_CYCLES]
+        try:
+            return self._cold.step(count)
+        finally:
+            self._charge(before)
+
+    def _charge(self, before: int) -> None:
+        cycles = self.machine.words[_CYCLES] - before
+        if self._has_hot:
+            self._hot.charged += cycles
+        else:
+            self._charged += cycles
 
     def close(self) -> None:
         """Give back what was decoded and compiled."""
-        self._hot.close()
+        if self._has_hot:
+            self._hot.close()
         self._cold.close()
 
     def _after(self, reason: Exit) -> Stop | None:

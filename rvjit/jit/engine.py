@@ -140,6 +140,7 @@ class Jit:
         machine: Machine,
         exact: ExactEngine,
         dropped: Callable[[int], None] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self.machine = machine
         self._dropped = dropped  # called with the entry of every region that goes
@@ -150,7 +151,7 @@ class Jit:
         self._enter, self._alternate = runtime.enter, runtime.alternate
         machine.state.store_slow = runtime.store_slow
         self._table = DispatchTable(machine)
-        self._shelf = shelf_for(machine)
+        self._shelf = shelf_for(machine) if shelf is None else shelf
         self._regions: dict[int, PlacedRegion] = {}
         self._pages: dict[int, set[int]] = {}
         self._drops: dict[int, int] = {}
@@ -251,11 +252,6 @@ class Jit:
     def has(self, pc: int) -> bool:
         """Whether a region can be entered at *pc*."""
         return pc in self._regions
-
-    @property
-    def kept(self) -> set[int]:
-        """The pcs for which there may be regions already; `load` knows more."""
-        return self._shelf.kept
 
     def load(self, pc: int) -> bool:
         """Let guest code run the region at *pc* that is there already; False where none fits."""

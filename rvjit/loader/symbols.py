@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -27,6 +26,8 @@ class SymbolTable:
 
         A symbol without a size reaches to the next symbol, at most to the end of its section.
         """
+        from bisect import bisect_right
+
         index = self._index
         at = bisect_right(index.starts, address) - 1
         owner = index.owners[at] if at >= 0 else None

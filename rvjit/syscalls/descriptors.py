@@ -8,6 +8,7 @@ from collections.abc import Callable
 from rvjit.values import dataclass
 
 FD_LIMIT = 1024  # numbers; also the guest's RLIMIT_NOFILE
+PATH_MAX = 4096  # bytes of a guest path, with its NUL
 MAX_FILES = 256  # open host files of one guest, however many numbers name them
 
 # Status flags, Linux's generic numbers.
@@ -43,6 +44,7 @@ class Description:
 
     readable = False
     writable = False
+    is_directory = False
 
     def __init__(self) -> None:
         self.users = 0

@@ -16,11 +16,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rvjit.errors import ConfigError
-from rvjit.syscalls.descriptors import O_APPEND, FileStatus
+from rvjit.syscalls.descriptors import O_APPEND, PATH_MAX, FileStatus
 from rvjit.syscalls.files import OpenDirectory, OpenFile, status_of
 from rvjit.values import dataclass
 
-PATH_MAX = 4096  # bytes of a guest path, with its NUL
 _MAX_LINKS = 40
 
 # Flags of open, Linux's generic numbers.

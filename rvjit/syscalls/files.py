@@ -132,6 +132,7 @@ class OpenDirectory(HostObject):
     """A directory. Its listing is taken at the first read, sorted by name."""
 
     readable = True
+    is_directory = True
 
     def __init__(self, handle: int, path: bytes, device: int, writable_mount: bool) -> None:
         super().__init__(handle, path, device, writable_mount)

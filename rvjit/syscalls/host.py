@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import cached_property
 
 from rvjit.machine.memory import Memory
 from rvjit.syscalls.clock import Clock
 from rvjit.syscalls.descriptors import FD_LIMIT, Descriptors
-from rvjit.syscalls.directories import Directories
 from rvjit.syscalls.entropy import Entropy
 from rvjit.syscalls.space import AddressSpace
 from rvjit.syscalls.streams import BytesInput, OutputStream, Sink, Source, discard, open_input
 from rvjit.values import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.syscalls.directories import Directories
 
 UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
 _RLIMIT_STACK, _RLIMIT_CORE, _RLIMIT_NOFILE = 3, 4, 7
@@ -101,7 +105,9 @@ class Host:
         self.earlier_cycles = 0  # what current_cycles adds; a scheduler sets it
         self.clock = Clock(real_time=real_time)
         self.entropy = Entropy(seed)
-        self.directories = Directories(directories)
+        self._allowed = tuple(directories)
+        if self._allowed:
+            _ = self.directories  # mistakes are told now
         self._input = open_input(stdin, tty=tty)
         self._outputs = OutputStream(stdout, tty=tty), OutputStream(stderr, tty=tty)
         self.descriptors = Descriptors(self._input, *self._outputs)
@@ -151,7 +157,15 @@ class Host:
     def close(self) -> None:
         """Close all files and directories; the guest cannot go on."""
         self.descriptors.close_all()
-        self.directories.close()
+        if "directories" in vars(self):
+            self.directories.close()
+
+    @cached_property
+    def directories(self) -> Directories:
+        """The allowed directories; most guests have none, and need nothing of what opens files."""
+        from rvjit.syscalls.directories import Directories
+
+        return Directories(self._allowed)
 
     def capture(self) -> HostState:
         """Return what a snapshot of the machine needs beside the machine."""

@@ -11,8 +11,11 @@ import errno
 
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT, PAGE_SIZE, READABLE, WRITABLE, round_up
-from rvjit.syscalls.ranges import Ranges
 from rvjit.values import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.syscalls.ranges import Ranges
 
 MAX_RANGES = 65536  # of mapped pages; Linux has a similar limit (vm.max_map_count)
 _COPY = 1 << 16  # bytes
@@ -65,6 +68,8 @@ class AddressSpace:
     def mapped(self) -> Ranges:
         """The mapped addresses; for reading only."""
         if self._mapped is None:
+            from rvjit.syscalls.ranges import Ranges  # simple guests map nothing
+
             self._mapped = Ranges(
                 [
                     *self._flagged(self.memory.base, self.brk_start),
@@ -80,6 +85,8 @@ class AddressSpace:
 
     def restore(self, brk: int, mapped: tuple[tuple[int, int], ...]) -> None:
         """Take over the book-keeping of another moment; pages and flags come from elsewhere."""
+        from rvjit.syscalls.ranges import Ranges
+
         self.brk = brk
         self._mapped = Ranges(mapped)
 

@@ -9,7 +9,6 @@ refused host operation, become what the table's policy says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
 from functools import lru_cache
 
 from rvjit.bits import MASK64, to_signed
@@ -19,7 +18,7 @@ from rvjit.values import dataclass, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final, Literal, TypeAlias
+    from typing import Literal, TypeAlias
 
     from rvjit.machine.machine import Machine
     from rvjit.syscalls.host import Host
@@ -43,16 +42,14 @@ class Raise:
     fault: GuestFault
 
 
-class Restart(Enum):
+class Restart:
     """A request to stop arrived while the call waited, and nothing of the call has happened.
 
     Whoever runs the guest puts pc and cycles back before the ecall and stops with the request.
     """
 
-    RESTART = "restart"
 
-
-RESTART: Final = Restart.RESTART
+RESTART = Restart()
 
 # An int goes to a0 modulo 2**64; None leaves the registers alone.
 Outcome: TypeAlias = "int | Exit | Raise | Restart | None"
@@ -136,7 +133,7 @@ class SyscallTable:
     """The system calls of one profile.
 
     *listed* are there at once; *modules* (full names) have more as their `ENTRIES`, in all versions
-    alike. They are imported in their order as long as a number that is asked for has not been found.
+    alike. They are imported in their order until a number that is asked for has been found.
 
     *unknown* and *bad_pointer* say what a number that is not there, and a fault of a handler's
     memory access, give the guest: an error number as on Linux, or the end of the run. Raises

@@ -7,8 +7,7 @@ import struct
 
 from rvjit.errors import OutOfBounds
 from rvjit.syscalls.clock import SECOND
-from rvjit.syscalls.descriptors import FileStatus
-from rvjit.syscalls.directories import PATH_MAX
+from rvjit.syscalls.descriptors import PATH_MAX, FileStatus
 from rvjit.syscalls.table import Call
 
 TASK_SIZE = 1 << 47  # first address that no Linux process can have (Sv48)

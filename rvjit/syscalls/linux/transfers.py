@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from rvjit.errors import MemoryFault
 from rvjit.syscalls.descriptors import Description
 from rvjit.syscalls.errnos import EBADF, EINVAL, EISDIR
-from rvjit.syscalls.files import OpenDirectory
 from rvjit.syscalls.linux.abi import IOVEC, check_user_range, read_array
 from rvjit.syscalls.streams import CHUNK
 from rvjit.syscalls.table import RESTART, Call, Entry, Outcome, syscall
@@ -149,7 +148,7 @@ def _send(call: Call, target: Description, buffers: list[Buffer]) -> int:
 
 
 def _receive(call: Call, source: Description, buffers: list[Buffer]) -> Outcome:
-    if isinstance(source, OpenDirectory):
+    if source.is_directory:
         return -EISDIR
     if not source.readable:
         return -EBADF
