@@ -1,6 +1,8 @@
-"""Types of options: each reads a text, or raises argparse's error that says what is wrong with it.
+"""Arguments without argparse: what a command line without options means, and types of options.
 
-Nothing here imports argparse before something is wrong.
+argparse and what it imports are a fifth of the start of a program, and most are started without any
+option. It is imported for those that have one. A type reads a text, or raises argparse's error that
+says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -8,9 +10,42 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentTypeError
+    from typing import Any
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _MODES = {"ro": False, "rw": True}
+
+
+class Defaults:
+    """Takes options as an `argparse.ArgumentParser` does, and is the result of parsing none.
+
+    So functions that add options to a parser can add them here just as well. Knows the actions
+    ``store``, ``store_true`` and ``append``.
+    """
+
+    def add_argument(
+        self,
+        *names: str,
+        dest: str | None = None,
+        action: str = "store",
+        default: Any = None,
+        **_: Any,
+    ) -> None:
+        """Note the default of an option."""
+        name = names[0].lstrip("-").replace("-", "_") if dest is None else dest
+        setattr(self, name, False if action == "store_true" else default)
+
+    def add_argument_group(self, title: str) -> Defaults:  # noqa: ARG002
+        """Return the same again: groups matter to the help only."""
+        return self
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return an option's value."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set an option's value."""
 
 
 def _wrong(message: str) -> ArgumentTypeError:

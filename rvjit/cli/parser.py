@@ -1,4 +1,4 @@
-"""Our parser of command lines. `rvjit.cli.defaults` stands in where there are no options."""
+"""Our parser of command lines. `arguments.Defaults` stands in where there are no options."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -9,7 +10,6 @@ from contextlib import ExitStack, closing
 
 from rvjit import engines
 from rvjit.cli import COMMANDS, arguments, output, programs, status
-from rvjit.cli.defaults import Defaults
 from rvjit.cli.guest_output import GuestOutput
 from rvjit.codegen.cache import code_cache
 from rvjit.machine.stop import Stop
@@ -30,10 +30,10 @@ _STDIN = 0
 _REMAINDER = "..."  # argparse.REMAINDER
 
 
-def parse(words: list[str]) -> Namespace | Defaults:
+def parse(words: list[str]) -> Namespace | arguments.Defaults:
     """Read the command line. Where it has no options that takes no argparse."""
     if words and not words[0].startswith("-"):
-        plain = Defaults()
+        plain = arguments.Defaults()
         add_options(plain)
         plain.command = words
         return plain
@@ -50,7 +50,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def add_options(parser: Parser | Defaults) -> None:
+def add_options(parser: Parser | arguments.Defaults) -> None:
     """Add everything that the command takes."""
     parser.add_argument(
         "command",
@@ -151,7 +151,7 @@ def add_options(parser: Parser | Defaults) -> None:
     reports.add_argument("--quiet", action="store_true", help="no summary on a terminal")
 
 
-def main(args: Namespace | Defaults) -> int:
+def main(args: Namespace | arguments.Defaults) -> int:
     """Run the program and return its exit code, or ours."""
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
@@ -194,7 +194,10 @@ def _perf_map() -> PerfMap:
 
 
 def _load(
-    args: Namespace | Defaults, command: list[str], stdout: GuestOutput, stderr: GuestOutput
+    args: Namespace | arguments.Defaults,
+    command: list[str],
+    stdout: GuestOutput,
+    stderr: GuestOutput,
 ) -> VM:
     program, *guest_arguments = command
     _refuse_unused(args)
@@ -295,6 +298,7 @@ def _run(
     vm: VM, cycle_limit: int | None, timeout: float | None, shown: Progress | None
 ) -> tuple[RunResult, float]:
     """Run to the end and return how it ended and the seconds it took."""
+    gc.enable()  # the console script disables it
     started = time.perf_counter()
     try:
         if shown is None:
@@ -332,7 +336,7 @@ def _run_in_slices(
 
 
 def _report(
-    args: Namespace | Defaults,
+    args: Namespace | arguments.Defaults,
     program: str,
     vm: VM,
     end: tuple[RunResult, float],

@@ -13,7 +13,6 @@ from rvjit.machine.fetch import fetch
 from rvjit.machine.machine import Machine
 from rvjit.values import dataclass
 
-MAX_FRAMES = 64
 REPORTED_FRAMES = 10_000  # recursion takes one line of a report, however deep it is
 _REPORTED_LINES = 64
 _LONGEST_CYCLE = 4  # functions that call each other in turn and are shown once
@@ -47,7 +46,7 @@ class _Prologue:
     saved: dict[int, int]
 
 
-def backtrace(machine: Machine, symbols: SymbolTable, limit: int = MAX_FRAMES) -> list[Frame]:
+def backtrace(machine: Machine, symbols: SymbolTable, limit: int) -> list[Frame]:
     """Return the guest's frames, innermost first, at most *limit*; at least the one at pc."""
     frames = [_frame(symbols, machine.pc)]
     pc, sp, ra = machine.pc, machine.x[SP], machine.x[RA]

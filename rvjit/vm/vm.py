@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 from rvjit import engines
 from rvjit.bits import MASK64, to_signed
@@ -23,7 +24,6 @@ from rvjit.isa.registers import A0, A7, RA, SP
 from rvjit.loader.install import Image, install_linux
 from rvjit.loader.kept import load_linux_once
 from rvjit.loader.program import Program
-from rvjit.machine.fetch import fetch
 from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
 from rvjit.machine.pristine import Pristine
@@ -32,13 +32,16 @@ from rvjit.machine.turns import Turns
 from rvjit.syscalls import Call, Exit, Host, Outcome, ProcessImage, Raise, Restart, table
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
-from rvjit.vm.backtrace import MAX_FRAMES, Frame, backtrace, report
 from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
 from rvjit.vm.result import RunResult, ckb_view
 from rvjit.vm.timer import Deadline
-from rvjit.vm.views import MemoryView, Registers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.vm.backtrace import Frame
+    from rvjit.vm.views import MemoryView, Registers
 
 Handler = Callable[[Call], Outcome]
 Text = str | bytes
@@ -73,8 +76,6 @@ class VM:
         self.image = image
         self.host = host
         self.machine = machine
-        self.registers = Registers(machine)
-        self.memory = MemoryView(machine)
         self.engine = engines.make(engine, machine)
         self.exit_code: int | None = None
         assert profile.syscalls is not None
@@ -180,6 +181,20 @@ class VM:
 
     # Looking at it.
 
+    @cached_property
+    def registers(self) -> Registers:
+        """The registers, by number or name."""
+        from rvjit.vm.views import Registers
+
+        return Registers(self.machine)
+
+    @cached_property
+    def memory(self) -> MemoryView:
+        """Guest memory, by the guest's addresses."""
+        from rvjit.vm.views import MemoryView
+
+        return MemoryView(self.machine)
+
     @property
     def pc(self) -> int:
         """Address of the next instruction."""
@@ -208,15 +223,19 @@ class VM:
         except KeyError:
             raise UnknownSymbol(where, self.program.name) from None
 
-    def backtrace(self, limit: int = MAX_FRAMES) -> list[Frame]:
+    def backtrace(self, limit: int = 64) -> list[Frame]:
         """Return where the guest is: its frames, innermost first, as far as symbols allow.
 
-        At most *limit* of them (at least 1), by default 64.
+        At most *limit* of them (at least 1).
         """
+        from rvjit.vm.backtrace import backtrace
+
         return backtrace(self.machine, self.program.symbols, limit)
 
     def fault_report(self, result: RunResult) -> str:
         """Describe a stop for people: the fault, where it is, and how the guest got there."""
+        from rvjit.vm.backtrace import report
+
         head = str(result.fault) if result.fault is not None else f"stopped: {result.stop.value}"
         frames = report(self.machine, self.program.symbols)
         return "\n".join([f"{head}, after {result.cycles} cycles", *frames])
@@ -518,6 +537,8 @@ class VM:
         return RunResult(stop, machine.cycles, machine.pc, None, fault, error, error_pc)
 
     def _length_at(self, pc: int) -> int:
+        from rvjit.machine.fetch import fetch
+
         try:
             return fetch(self.machine.memory, self.machine.rules.isa, pc).length
         except GuestFault:

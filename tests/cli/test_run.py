@@ -343,9 +343,9 @@ def test_what_goes_wrong_inside_has_a_status_and_no_traceback(
 def test_every_stop_that_ends_a_run_has_a_status_of_our_own():
     engine_only = {Stop.EXIT, Stop.BREAKPOINT, Stop.STEP, Stop.SYSCALL}
     assert OF_STOP.keys() == set(Stop) - engine_only
-    assert MEANINGS.keys() == set(Status)
-    assert all(120 <= status <= 127 or status == 130 for status in Status)
-    assert of_error(rvjit.ElfError("e_type", 1, "no")) is Status.LOAD
+    assert MEANINGS.keys() == {each for name, each in vars(Status).items() if name.isupper()}
+    assert all(120 <= status <= 127 or status == 130 for status in MEANINGS)
+    assert of_error(rvjit.ElfError("e_type", 1, "no")) == Status.LOAD
 
 
 def test_help_shows_the_statuses(capfd):
