@@ -229,7 +229,7 @@ def _load(
         )
 
 
-def _refuse_unused(args: Namespace) -> None:
+def _refuse_unused(args: Namespace | arguments.Defaults) -> None:
     """Raise for options that say nothing to the machine that was chosen."""
     syscalls = args.syscalls or args.profile
     linux, linux_calls = args.profile == "linux", syscalls == "linux"
