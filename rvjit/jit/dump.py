@@ -64,6 +64,6 @@ def _facts(node: Node, name: Names) -> Iterator[str]:
     if node.calls:
         target = node.block.target
         yield f" calls {'through a register' if target is None else name(target)};"
-    following = [key for key in (node.taken, node.fallen, node.resumed) if key is not None]
+    following = dict.fromkeys(node.successors)  # cases of a jump table may be equal
     if following:
         yield f" then {', '.join(name(pc) for _, pc in following)}"
