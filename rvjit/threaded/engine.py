@@ -212,7 +212,8 @@ class Threaded:
         """Leave with `Exit.HOT` at a pc after counted visits; 0 *rounds* for never.
 
         Visits through calls, backward jumps, register jumps that are no returns, and those with
-        which native code is entered are counted. The first round has *first* of them (1..256), every other 256. It happens once for each pc.
+        which native code is entered are counted. The first round has *first* of them (1..256),
+        every other 256. It happens once for each pc.
         """
         self._context.hot_threshold = rounds
         self._context.first_visits = first & 0xFF
