@@ -59,6 +59,13 @@ class Job:
         self.placed = self.shelf.made(self.origin)
         if self.placed is not None:
             return
+        blob, self.seconds = self._compile()
+        source = self.source
+        kept = KeptRegion(self.origin, source.pcs, source.pages, source.insn_count, blob)
+        self.placed = self.shelf.add(kept, self.seconds)
+
+    def _compile(self) -> tuple[Blob, float]:
+        """Return the code, and the CPU time that it took once the compiler was there."""
         from rvjit.codegen.emit import RegionEmitter
         from rvjit.codegen.llvm import compiler
 
@@ -68,10 +75,7 @@ class Job:
             self.source, self.rules, self.base, self.size, self.origin.slots, pclmul=llvm.pclmul
         )
         blob = llvm.compile(emitter.emit())
-        self.seconds = time.thread_time() - started
-        source = self.source
-        kept = KeptRegion(self.origin, source.pcs, source.pages, source.insn_count, blob)
-        self.placed = self.shelf.add(kept, self.seconds)
+        return blob, time.thread_time() - started
 
 
 class _Counts:
