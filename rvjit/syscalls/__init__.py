@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from rvjit.syscalls.host import Host, HostState, ProcessImage
+from rvjit.syscalls.host import Host, ProcessImage
 from rvjit.syscalls.table import (
     RESTART,
     Call,
@@ -36,7 +36,6 @@ __all__ = [
     "Entry",
     "Exit",
     "Host",
-    "HostState",
     "Outcome",
     "ProcessImage",
     "Raise",

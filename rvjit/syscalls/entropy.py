@@ -6,16 +6,16 @@ _BLOCK = 4096
 
 
 class Entropy:
-    """A deterministic stream of bytes that looks random.
+    """A deterministic stream of bytes that looks random, one for each seed.
 
     `position` is how many were taken; setting it winds the stream.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._key = b"rvjit" + str(seed).encode() + b":"
-        self._index = -1
-        self._block = b""
+        self.seed = str(seed)
         self.position = 0
+        self._loaded: tuple[str, int] | None = None
+        self._block = b""
 
     def take(self, size: int) -> bytes:
         """Return the next *size* bytes."""
@@ -29,13 +29,13 @@ class Entropy:
         return b"".join(parts)
 
     def _load(self, index: int) -> bytes:
-        if index != self._index:
+        if self._loaded != (self.seed, index):
             # Not through hashlib where that can be avoided: it loads OpenSSL, 2 ms of a start.
             try:
                 from _sha3 import shake_128  # type: ignore[import-not-found]
             except ImportError:
                 from hashlib import shake_128
 
-            self._index = index
-            self._block = shake_128(self._key + str(index).encode()).digest(_BLOCK)
+            self._loaded = self.seed, index
+            self._block = shake_128(f"rvjit{self.seed}:{index}".encode()).digest(_BLOCK)
         return self._block
