@@ -28,6 +28,9 @@ from rvjit.errors import (
     OutOfBounds,
     PermissionDenied,
     RvjitError,
+    SnapshotError,
+    SnapshotFormatError,
+    SnapshotMismatch,
     UnknownSymbol,
     UnknownSyscall,
 )
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
     from rvjit.isa.isa import Isa
     from rvjit.machine.stop import Stop
+    from rvjit.snapshot import Snapshot
     from rvjit.syscalls.table import Call, Exit
     from rvjit.vm.backtrace import Frame
     from rvjit.vm.profile import Profile
@@ -56,6 +60,7 @@ _LATER = {
     "PriceModel": "isa.cost",
     "Profile": "vm.profile",
     "RunResult": "vm.result",
+    "Snapshot": "snapshot.snapshot",
     "Stop": "machine.stop",
     "UNIT_PRICES": "isa.cost",
     "VM": "vm.vm",
@@ -95,6 +100,10 @@ __all__ = [
     "Profile",
     "RunResult",
     "RvjitError",
+    "Snapshot",
+    "SnapshotError",
+    "SnapshotFormatError",
+    "SnapshotMismatch",
     "Stop",
     "UnknownSymbol",
     "UnknownSyscall",

@@ -91,6 +91,9 @@ class Memory:
         self.times_armed = 0  # how often `arm_tracking` emptied the dirty list
         self.code_caches: list[CodeCache] = []
         self.watchers: list[WriteWatcher] = []
+        # Whether the dirty list gets pages that `initialise` leaves clean, too, and everybody who
+        # empties it tells `watchers`: there are checkpoints.
+        self.lists_everything = False
         self._count = ctypes.c_uint64(0)
         if wxorx:
             self.flags[:] = bytes([READABLE | WRITABLE]) * self.page_count
@@ -173,6 +176,8 @@ class Memory:
                 self._mark_dirty(page)
             else:
                 self.clean_pages.add(page)
+                if self.lists_everything:
+                    self.list_page(page)
         self.buffer[offset : offset + len(data)] = data
         for watcher in self.watchers:
             watcher.host_wrote(offset, len(data))
@@ -232,16 +237,24 @@ class Memory:
         self.flags[page] = self.flags[page] & ~STORE_FAST | HOLDS_CODE
 
     def _mark_dirty(self, page: int) -> None:
-        flags = self.flags[page]
-        if not flags & LISTED:
+        self.list_page(page)
+        self.flags[page] |= DIRTY
+
+    def list_page(self, page: int) -> None:
+        """Put *page* into the dirty list if it is not there; DIRTY is not touched."""
+        if not self.flags[page] & LISTED:
             self._listed[self._count.value] = page
             self._count.value += 1
-        self.flags[page] = flags | DIRTY | LISTED
+            self.flags[page] |= LISTED
 
     @property
     def dirty_pages(self) -> list[int]:
         """Page indices written since tracking was armed, in order of the first write."""
         return self._listed[: self._count.value].tolist()
+
+    def pages_in_use(self) -> list[int]:
+        """Page indices, ascending, outside of which every byte is zero."""
+        return sorted({*self.pages_with(range(self.page_count), DIRTY), *self.clean_pages})
 
     def arm_tracking(self) -> None:
         """Empty the dirty list, so that the next store to each page is listed again.
@@ -295,7 +308,11 @@ class Memory:
 
     def copy_flags(self, page: int, flags: int) -> None:
         """Make what the flags of *page* promise equal to *flags* (public, READABLE, WRITABLE)."""
-        self._update(range(page, page + 1), PUBLIC | READABLE | WRITABLE, flags)
+        self.assign_flags(range(page, page + 1), flags)
+
+    def assign_flags(self, pages: range, flags: int) -> None:
+        """As `copy_flags`, for a range of pages of this memory."""
+        self._update(pages, PUBLIC | READABLE | WRITABLE, flags)
 
     def copy_page(self, source: Memory, page: int) -> None:
         """Make bytes and flags of *page* equal to those of another memory of the same shape."""

@@ -26,6 +26,8 @@ HOLDS_CODE = 0x20  # an engine decoded or compiled bytes of this page
 STORE_FAST = 0x40
 LISTED = 0x80  # in the dirty list since tracking was armed last
 
+SAVED_FLAGS = PUBLIC | READABLE | WRITABLE  # the guest's; the others are about this process
+
 
 def page_of(offset: int) -> int:
     """Index of the page that holds byte *offset* of memory."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -32,10 +31,12 @@ from rvjit.machine.turns import Turns
 from rvjit.syscalls import Call, Exit, Host, Outcome, ProcessImage, Raise, Restart, table
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
+from rvjit.vm.connections import Directory, make_host
 from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
 from rvjit.vm.result import RunResult, ckb_view
+from rvjit.vm.snapshots import Snapshots
 from rvjit.vm.timer import Deadline
 
 TYPE_CHECKING = False
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Call], Outcome]
 Text = str | bytes
-Directory = tuple[str | os.PathLike[str], str, bool]
 DEFAULT_ENGINE = "tiered"
 _NOWHERE: frozenset[int] = frozenset()
 _OUTCOMES = (int, Exit, Raise, Restart)
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     _Bound = TypeVar("_Bound")
 
 
-class VM:
+class VM(Snapshots):
     """A loaded program and everything it needs to run. Make one with `VM.from_elf`.
 
     One thread at a time may run a VM, else `MachineBusy`; `pause` may be called from any thread.
@@ -70,7 +70,12 @@ class VM:
     """
 
     def __init__(
-        self, machine: Machine, image: Image, host: Host, profile: Profile, engine: str
+        self,
+        machine: Machine,
+        image: Image,
+        host: Host,
+        profile: Profile,
+        engine: str = DEFAULT_ENGINE,
     ) -> None:
         self.profile = profile
         self.image = image
@@ -143,16 +148,15 @@ class VM:
         machine.program_key = digest(file)
         machine.keeps_code = cache
         argv = [_bytes(arg) for arg in args]
-        host = Host(
+        host = make_host(
+            chosen,
             stdin=stdin,
-            stdout=_own_stdout if stdout is None else stdout,
-            stderr=_own_stderr if stderr is None else stderr,
-            debug=_debug_to(stdout),
+            stdout=stdout,
+            stderr=stderr,
             directories=directories,
             real_time=real_time,
             seed=seed,
             tty=tty,
-            vm_version=chosen.vm_version,
         )
         if chosen.is_ckb:
             from rvjit.loader.install_ckb import install_ckb
@@ -353,6 +357,7 @@ class VM:
                 raise ConfigError("reset() of a VM that from_elf did not load")
             self._pristine.restore()
             self.host.reset()
+            self.machine.host_calls += 1
             self.exit_code = None
 
     def close(self) -> None:
@@ -455,6 +460,7 @@ class VM:
             return self._exit(machine.x[A0])
         call = Call.at_ecall(machine, self.host)
         handler = self._syscalls.get(call.number, self._table.dispatch)
+        machine.host_calls += 1
         try:
             outcome = handler(call)
         except GuestFault as fault:  # of a handler of the user's; the table answers its own
@@ -497,6 +503,7 @@ class VM:
     def _run_host_function(self) -> Stop | None:
         """Carry out the host function at pc; None to go on."""
         machine = self.machine
+        machine.host_calls += 1
         arguments = tuple(machine.x[A0 : A0 + 6])
         try:
             outcome = self._host_functions[machine.pc](
@@ -553,22 +560,6 @@ def _read_program(program: str | os.PathLike[str] | bytes, name: str | None) -> 
             return file.read(), name or str(program)
     except OSError as error:
         raise LoadError(f"cannot read {program}: {error.strerror}") from error
-
-
-def _own_stdout(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _own_stderr(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
-
-
-def _debug_to(stdout: Sink | None) -> Sink:
-    """CKB's debug prints are lines of their own, on the guest's standard output."""
-    sink = _own_stdout if stdout is None else stdout
-    return lambda data: sink(data + b"\n")
 
 
 def _bytes(text: Text) -> bytes:

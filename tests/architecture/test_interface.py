@@ -21,7 +21,8 @@ NAMES = """
     Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost ElfError
     EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction InternalError Isa
     LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied PriceModel Profile
-    RunResult RvjitError Stop UNIT_PRICES UnknownSymbol UnknownSyscall VM example
+    RunResult RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
+    UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
 HEAVY = ("llvmlite", "elftools", "msgpack", "rich", "importlib.metadata", "numpy")
