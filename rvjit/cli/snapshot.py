@@ -29,9 +29,7 @@ of their checksums.
 
 def make_parser() -> Parser:
     """Make the command's parser."""
-    parser = Parser(
-        "snapshot", COMMANDS["snapshot"], epilog=f"{_EPILOG}\n{status.table()}"
-    )
+    parser = Parser("snapshot", COMMANDS["snapshot"], epilog=f"{_EPILOG}\n{status.table()}")
     parser.usage = _USAGE
     parser.add_argument(
         "command",
