@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from rvjit.syscalls.host import Host, ProcessImage
+from rvjit.syscalls.host import Directory, Host, ProcessImage, make_host
 from rvjit.syscalls.table import (
     RESTART,
     Call,
@@ -33,6 +33,7 @@ def table(name: str) -> SyscallTable:
 __all__ = [
     "RESTART",
     "Call",
+    "Directory",
     "Entry",
     "Exit",
     "Host",
@@ -41,6 +42,7 @@ __all__ = [
     "Raise",
     "Restart",
     "SyscallTable",
+    "make_host",
     "syscall",
     "table",
 ]

@@ -19,6 +19,8 @@ from rvjit.syscalls.streams import (
     Stream,
     discard,
     open_input,
+    own_stderr,
+    own_stdout,
 )
 from rvjit.values import dataclass, field
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rvjit.syscalls.directories import Directories
     from rvjit.syscalls.state import Part
 
+Directory = tuple[str | os.PathLike[str], str, bool]  # host path, guest path, writable
 UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
 _RLIMIT_STACK, _RLIMIT_CORE, _RLIMIT_NOFILE = 3, 4, 7
 
@@ -81,7 +84,7 @@ class Host:
         stdout: Sink = discard,
         stderr: Sink = discard,
         debug: Sink = discard,
-        directories: Iterable[tuple[str | os.PathLike[str], str, bool]] = (),
+        directories: Iterable[Directory] = (),
         real_time: bool = False,
         seed: int = 0,
         tty: bool = False,
@@ -167,3 +170,32 @@ class Host:
         from rvjit.syscalls.state import parts_of
 
         return parts_of(self)
+
+
+def make_host(
+    vm_version: int,
+    *,
+    stdin: Source = None,
+    stdout: Sink | None = None,
+    stderr: Sink | None = None,
+    directories: Iterable[Directory] = (),
+    seed: int = 0,
+    real_time: bool = False,
+    tty: bool = False,
+) -> Host:
+    """Make the host of a guest; its output goes to this process's own where nothing is given.
+
+    CKB's debug prints are lines of their own on standard output. Raises `ConfigError` as `Host`.
+    """
+    sink = own_stdout if stdout is None else stdout
+    return Host(
+        stdin=stdin,
+        stdout=sink,
+        stderr=own_stderr if stderr is None else stderr,
+        debug=lambda data: sink(data + b"\n"),
+        directories=directories,
+        real_time=real_time,
+        seed=seed,
+        tty=tty,
+        vm_version=vm_version,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable
 
@@ -37,6 +38,18 @@ Sink: TypeAlias = Callable[[bytes], object]
 
 def discard(data: bytes) -> None:
     """Sink that throws everything away."""
+
+
+def own_stdout(data: bytes) -> None:
+    """Sink that is this process's standard output."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def own_stderr(data: bytes) -> None:
+    """Sink that is this process's standard error."""
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()
 
 
 class Stream(Description):

@@ -16,9 +16,8 @@ from rvjit.loader.install import Image
 from rvjit.loader.program import Program, SymbolTable
 from rvjit.machine.machine import Machine
 from rvjit.snapshot import Identity, Snapshot
-from rvjit.syscalls import ProcessImage
+from rvjit.syscalls import Directory, ProcessImage, make_host
 from rvjit.syscalls.streams import Sink, Source
-from rvjit.vm.connections import Directory, make_host
 from rvjit.vm.profile import Profile
 
 if TYPE_CHECKING:
@@ -72,7 +71,9 @@ def make_empty(
     machine = Machine(memory, profile.rules)
     machine.program_key = digest(snapshot.identity.program.encode())
     machine.keeps_code = cache
-    host = make_host(profile, stdin=stdin, stdout=stdout, stderr=stderr, directories=directories)
+    host = make_host(
+        profile.vm_version, stdin=stdin, stdout=stdout, stderr=stderr, directories=directories
+    )
     host.attach(memory, ProcessImage(image.brk, image.mmap_top, image.stack_low))
     return cls(machine, image, host, profile, engine)
 

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from rvjit.snapshot.capture import LoadData
     from rvjit.snapshot.checkpoint import Checkpoint
     from rvjit.snapshot.diff import Differences
-    from rvjit.syscalls.host import Host
+    from rvjit.syscalls.host import Directory, Host
     from rvjit.syscalls.streams import Sink, Source
-    from rvjit.vm.connections import Directory
     from rvjit.vm.entry import Entry
     from rvjit.vm.profile import Profile
 

@@ -28,21 +28,55 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.pristine import Pristine
 from rvjit.machine.stop import Stop
 from rvjit.machine.turns import Turns
-from rvjit.syscalls import Call, Exit, Host, Outcome, ProcessImage, Raise, Restart, table
+from rvjit.syscalls import (
+    Call,
+    Directory,
+    Exit,
+    Host,
+    Outcome,
+    ProcessImage,
+    Raise,
+    Restart,
+    make_host,
+    table,
+)
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
-from rvjit.vm.connections import Directory, make_host
+from rvjit.values import later
 from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
 from rvjit.vm.result import RunResult, ckb_view
-from rvjit.vm.snapshots import Snapshots
 from rvjit.vm.timer import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from rvjit.vm.backtrace import Frame
+    from rvjit.vm.snapshots import Snapshots
     from rvjit.vm.views import MemoryView, Registers
+
+    _Bound = TypeVar("_Bound")
+else:
+    Snapshots = later(  # most runs make none
+        "rvjit.vm.snapshots",
+        "Snapshots",
+        (
+            "add_host_state",
+            "apply_snapshot",
+            "checkpoint",
+            "exclusive",
+            "from_snapshot",
+            "parts",
+            "pop",
+            "push",
+            "restore",
+            "save_snapshot",
+            "snapshot",
+            "verify",
+        ),
+    )
 
 Handler = Callable[[Call], Outcome]
 Text = str | bytes
@@ -53,13 +87,6 @@ _OUTCOMES = (int, Exit, Raise, Restart)
 _ECALL_LENGTH = 4
 _MAX_ARGUMENTS = 8
 _STACK_ALIGN = 16
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    _Bound = TypeVar("_Bound")
 
 
 class VM(Snapshots):
@@ -149,7 +176,7 @@ class VM(Snapshots):
         machine.keeps_code = cache
         argv = [_bytes(arg) for arg in args]
         host = make_host(
-            chosen,
+            chosen.vm_version,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
