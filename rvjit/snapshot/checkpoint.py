@@ -11,8 +11,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rvjit.codegen.levels import SAVED_WORDS
 from rvjit.errors import SnapshotError
@@ -112,8 +111,7 @@ class _Listeners:
             member.set_alone(alone)
 
 
-@dataclass(frozen=True)
-class _Level:
+class _Level(NamedTuple):
     """What of a level is not in `Copies`."""
 
     states: Mapping[str, object]
