@@ -18,10 +18,10 @@ import rvjit
 ROOT = Path(__file__).parent.parent.parent
 
 NAMES = """
-    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost ElfError
+    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost Coverage ElfError
     EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction InternalError Isa
     LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied PriceModel Profile
-    RunResult RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
+    RunResult Runs RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
     UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
