@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 import rvjit
+from rvjit.vm.calls import Calls
+from rvjit.vm.clones import Clones
+from rvjit.vm.rounds import Rounds
+from rvjit.vm.snapshots import Snapshots
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -87,8 +91,21 @@ def test_a_warm_run_is_lighter_still() -> None:
         *("dataclasses", "inspect", "typing", "pathlib", "hashlib", "socket", "urllib", "shutil"),
         *("rvjit.isa.spec", "rvjit.isa.decode", "rvjit.codegen.blocks", "rvjit.interp"),
         *("rvjit.loader.elf", "rvjit.loader.ckb", "rvjit.engines.worker", "rvjit.cli.report"),
+        *(f"rvjit.vm.{part}" for part in ("calls", "clones", "rounds", "snapshots")),
+        *("rvjit.snapshot", "rvjit.machine.image", "rvjit.syscalls.state"),
     }
     assert not loaded & needless
+
+
+@pytest.mark.parametrize("base", [Calls, Clones, Rounds, Snapshots])
+def test_what_a_vm_imports_later_is_there(base: type) -> None:
+    """Each public name of the class is one that stands in for it."""
+    names = [name for name in vars(base) if not name.startswith("_")]
+    assert names
+    loaded = loaded_by(f"import rvjit\nfor name in {names}: assert getattr(rvjit.VM, name), name")
+    assert base.__module__ in loaded
+    for name in names:
+        assert base.__module__ in loaded_by(f"import rvjit; rvjit.VM.{name}")
 
 
 def test_the_reference_runs_without_llvm() -> None:
