@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def test_equal_states_have_equal_bytes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "dirty"])
-@pytest.mark.parametrize("count", [0, 1, 16, 256])
+@pytest.mark.parametrize("count", [0, 1, 256])
 def test_size_is_that_of_the_pages(kind: str, count: int) -> None:
     """Pages that lie apart cost 4112 bytes at most, equal ones and zeros nearly nothing."""
     vm = VM.from_elf(elf(assemble("_start: j _start"), R | X), memory_size=16 << 20)
@@ -287,6 +288,40 @@ def test_every_truncation_is_found(data: bytes) -> None:
             Snapshot.from_bytes(data[:size])
     with pytest.raises(SnapshotFormatError, match="1 bytes too many"):
         Snapshot.from_bytes(data + b"\0")
+
+
+def test_damage_that_has_good_checksums_is_refused_or_used_wholly(
+    data: bytes, stopped: VM, seeds: Callable[[int], range]
+) -> None:
+    """Whatever a file says, a machine is afterwards as it says, or as it was."""
+    parts = sections(data)
+    refused = used = 0
+    for seed in seeds(150):
+        rng = random.Random(seed)
+        number = rng.randrange(len(parts))
+        payload = bytearray(parts[number].payload)
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            payload[rng.randrange(len(payload))] = rng.choice(
+                (0, 1, 0xC0, 0xFF, rng.randrange(256))
+            )
+        changed = [*parts]
+        changed[number] = replace(parts[number], payload=bytes(payload))
+        target = stopped.clone()
+        before = state_of(target)
+        try:
+            taken = Snapshot.from_bytes(rebuilt(changed))
+            target.apply_snapshot(taken)
+        except (SnapshotFormatError, SnapshotMismatch):
+            assert state_of(target) == before
+            refused += 1
+        else:
+            assert target.snapshot().cpu == replace(taken.cpu, cycle_limit=NO_LIMIT)
+            for page, content in taken.pages.contents():
+                address = target.memory.base + page * PAGE_SIZE
+                assert target.memory.read(address, PAGE_SIZE) == content
+            used += 1
+    assert refused
+    assert used
 
 
 def test_sections_cannot_be_left_out_moved_or_doubled(data: bytes) -> None:
