@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -115,6 +116,33 @@ def test_files_come_back(stopped: VM, data: bytes, tmp_path: Path) -> None:
     os.umask(mask)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_pages_may_stay_in_their_file(tmp_path: Path, compress: bool) -> None:
+    """They are read when they are used; what was put in place of the file since does not matter."""
+    vm = VM.from_elf(elf(assemble("_start: j _start"), R | X), memory_size=16 << 20)
+    vm.machine.memory.initialise(0x100000, random.Random(6).randbytes(8 << 20))
+    file = tmp_path / "snapshot"
+    vm.save_snapshot(file, compress=compress)
+    tracemalloc.start()
+    taken = Snapshot.open(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20
+    whole = Snapshot.load(file)
+    os.replace(file, tmp_path / "other")
+    file.write_bytes(b"")
+    assert taken.to_bytes() == whole.to_bytes()
+    assert state_of(VM.from_snapshot(taken)) == state_of(vm)
+    assert state_of(VM.from_snapshot(tmp_path / "other")) == state_of(vm)
+    with open(tmp_path / "other", "r+b") as other:
+        other.seek(5 << 20)
+        other.write(b"changed")
+    with pytest.raises(SnapshotFormatError, match=r"'data'.*has changed since"):
+        VM.from_snapshot(taken)
+    with pytest.raises(SnapshotFormatError, match="checksum"):
+        Snapshot.open(tmp_path / "other")
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(stopped: VM, tmp_path: Path) -> None:
