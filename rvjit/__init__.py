@@ -28,6 +28,9 @@ from rvjit.errors import (
     OutOfBounds,
     PermissionDenied,
     RvjitError,
+    SnapshotError,
+    SnapshotFormatError,
+    SnapshotMismatch,
     UnknownSymbol,
     UnknownSyscall,
 )
@@ -38,10 +41,12 @@ if TYPE_CHECKING:
     from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
     from rvjit.isa.isa import Isa
     from rvjit.machine.stop import Stop
+    from rvjit.snapshot import Snapshot
     from rvjit.syscalls.table import Call, Exit
     from rvjit.vm.backtrace import Frame
     from rvjit.vm.profile import Profile
     from rvjit.vm.result import RunResult
+    from rvjit.vm.rounds import Coverage, Runs
     from rvjit.vm.vm import VM
 
 # Where the rest is (module, and the name there if it is another), imported when it is asked for: a
@@ -50,12 +55,15 @@ _LATER = {
     "CKB_PRICES": "isa.cost",
     "Call": "syscalls.table",
     "Cost": "isa.cost",
+    "Coverage": "vm.rounds",
     "Exit": "syscalls.table",
     "Frame": "vm.backtrace",
     "Isa": "isa.isa",
     "PriceModel": "isa.cost",
     "Profile": "vm.profile",
     "RunResult": "vm.result",
+    "Runs": "vm.rounds",
+    "Snapshot": "snapshot.snapshot",
     "Stop": "machine.stop",
     "UNIT_PRICES": "isa.cost",
     "VM": "vm.vm",
@@ -76,6 +84,7 @@ __all__ = [
     "CallStopped",
     "ConfigError",
     "Cost",
+    "Coverage",
     "ElfError",
     "EngineMismatch",
     "EngineUnavailable",
@@ -94,7 +103,12 @@ __all__ = [
     "PriceModel",
     "Profile",
     "RunResult",
+    "Runs",
     "RvjitError",
+    "Snapshot",
+    "SnapshotError",
+    "SnapshotFormatError",
+    "SnapshotMismatch",
     "Stop",
     "UnknownSymbol",
     "UnknownSyscall",

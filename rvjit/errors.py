@@ -20,6 +20,9 @@
     |   |- UnknownSyscall        number
     |   |- BadSyscall            number, reason: arguments the profile treats as fatal
     |   `- Aborted               signal: the guest ended itself by a signal
+    |- SnapshotError           a snapshot or checkpoint cannot be made or used
+    |   |- SnapshotFormatError   offset, section: bytes that are no snapshot, or a damaged one
+    |   `- SnapshotMismatch      field, expected, found: a snapshot of something else
     `- InternalError           our bug: please report
         `- EngineMismatch        lockstep found a difference
 
@@ -200,6 +203,35 @@ class Aborted(GuestFault):
     def __init__(self, signal: int, pc: int | None = None) -> None:
         self.signal = signal
         super().__init__(f"ended by signal {signal}", pc)
+
+
+class SnapshotError(RvjitError):
+    """A snapshot or checkpoint cannot be made or used; nothing was changed."""
+
+
+class SnapshotFormatError(SnapshotError):
+    """Bytes are no snapshot, or a damaged one.
+
+    *offset* is the byte at which that was seen, *section* the name of the section it is in, empty
+    outside of all sections.
+    """
+
+    def __init__(self, reason: str, offset: int, section: str = "") -> None:
+        self.reason = reason
+        self.offset = offset
+        self.section = section
+        where = f"section {section!r} at byte {offset}" if section else f"byte {offset}"
+        super().__init__(f"snapshot, {where}: {reason}")
+
+
+class SnapshotMismatch(SnapshotError):
+    """A snapshot is not of what it was used with: *field* is *expected* in it and *found* here."""
+
+    def __init__(self, field: str, expected: object, found: object) -> None:
+        self.field = field
+        self.expected = expected
+        self.found = found
+        super().__init__(f"the snapshot does not fit: {field} is {expected} in it, here {found}")
 
 
 class InternalError(RvjitError):

@@ -1,18 +1,41 @@
-"""`dataclass`, `field` and `replace` as in the standard library, for what every start needs.
+"""`dataclass`, `field`, `replace`, and base classes imported later: what every start needs.
 
 The standard library's `dataclasses` costs a start 10 ms, half of what it may take: it imports
-`inspect` and compiles source text for each class. What is here does less, and for type checkers it
-is the standard library's.
+`inspect` and compiles source text for each class. What is here does less, and for type checkers
+`dataclass`, `field` and `replace` are the standard library's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TYPE_CHECKING = False
+
+
+def later(module: str, name: str, attributes: Iterable[str]) -> type:
+    """Make a class that becomes the class *name* of *module* when one of *attributes* is used.
+
+    For base classes that few runs need, and whose import would cost every start.
+    """
+
+    class Stand:
+        def __init__(self, attribute: str) -> None:
+            self._attribute = attribute
+
+        def __get__(self, instance: object, owner: type) -> object:
+            for key, value in vars(getattr(__import__(module, fromlist=[name]), name)).items():
+                if not key.startswith("__"):
+                    setattr(made, key, value)
+            return getattr(owner if instance is None else instance, self._attribute)
+
+    made = type(name, (), {each: Stand(each) for each in attributes})
+    return made
+
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, field, replace
 
-    __all__ = ["dataclass", "field", "replace"]
+    __all__ = ["dataclass", "field", "later", "replace"]
 else:
     _NONE = object()
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentTypeError
-    from typing import Any
+    from argparse import ArgumentTypeError, _ActionsContainer
+    from typing import Any, TypeAlias
+
+    Options: TypeAlias = "_ActionsContainer | Defaults"  # what options can be added to
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _MODES = {"ro": False, "rw": True}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rvjit.cli.status import CommandError, Status
-from rvjit.errors import ElfError
+from rvjit.errors import ElfError, SnapshotFormatError
 
 _PREFIX = "example:"
 
@@ -46,10 +46,10 @@ def read(program: str) -> bytes:
 
 @contextmanager
 def named(program: str) -> Iterator[None]:
-    """Put the name of *program* before what is wrong with its file."""
+    """Put the name of *program*, or of a snapshot, before what is wrong with its file."""
     try:
         yield
-    except ElfError as error:
+    except (ElfError, SnapshotFormatError) as error:
         raise CommandError(f"{program}: {error}", Status.LOAD) from error
 
 

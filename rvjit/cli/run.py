@@ -20,6 +20,7 @@ from rvjit.vm.vm import DEFAULT_ENGINE, VM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
     from typing import TextIO
 
     from rvjit.cli.parser import Parser
@@ -50,7 +51,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def add_options(parser: Parser | arguments.Defaults) -> None:
+def add_options(parser: arguments.Options) -> None:
     """Add everything that the command takes."""
     parser.add_argument(
         "command",
@@ -58,6 +59,14 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
         metavar="PROG [ARG]...",
         help="static RV64 ELF file or example:NAME, and its arguments, whatever they look like",
     )
+    add_limits(parser)
+    add_machine(parser)
+    add_world(parser)
+    add_reports(parser)
+
+
+def add_limits(parser: arguments.Options) -> None:
+    """Add the options that end a run."""
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--cycles", type=arguments.natural, metavar="N", help="stop before cycle N is passed"
@@ -65,6 +74,15 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
     limits.add_argument(
         "--timeout", type=arguments.seconds, metavar="S", help="stop after S seconds of wall time"
     )
+    limits.add_argument(
+        "--suspend",
+        metavar="FILE",
+        help="where the run stops before its end, write a snapshot for `rvjit resume`",
+    )
+
+
+def add_machine(parser: arguments.Options) -> None:
+    """Add the options that say what machine there is."""
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--profile", choices=NAMES, default="linux", help="rules of the machine (default linux)"
@@ -89,15 +107,24 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
     machine.add_argument(
         "--strict-loads", action="store_true", help="loads from unmapped pages are faults"
     )
-    machine.add_argument(
+    add_engine(machine)
+
+
+def add_engine(group: arguments.Options) -> None:
+    """Add the choice of an engine."""
+    group.add_argument(
         "--engine",
         choices=engines.NAMES,
         default=DEFAULT_ENGINE,
         help=f"how to run it; the results are the same (default {DEFAULT_ENGINE})",
     )
-    machine.add_argument(
+    group.add_argument(
         "--no-cache", action="store_true", help="neither use nor fill the code cache on disk"
     )
+
+
+def add_world(parser: arguments.Options) -> None:
+    """Add the options that say what the guest can reach."""
     world = parser.add_argument_group("what the guest sees")
     world.add_argument(
         "--env",
@@ -107,15 +134,7 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
         metavar="K=V",
         help="set an environment variable (there are none by default)",
     )
-    world.add_argument(
-        "--dir",
-        type=arguments.directory,
-        action="append",
-        default=[],
-        dest="directories",
-        metavar="HOST:GUEST[:ro|rw]",
-        help="let the guest open files of a directory (read-only by default)",
-    )
+    add_directories(world)
     world.add_argument(
         "--seed",
         type=arguments.integer,
@@ -124,6 +143,23 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
     )
     world.add_argument("--real-time", action="store_true", help="show it the host's clock")
     world.add_argument("--tty", action="store_true", help="its streams look like terminals")
+
+
+def add_directories(group: arguments.Options) -> None:
+    """Add what the guest may open."""
+    group.add_argument(
+        "--dir",
+        type=arguments.directory,
+        action="append",
+        default=[],
+        dest="directories",
+        metavar="HOST:GUEST[:ro|rw]",
+        help="let the guest open files of a directory (read-only by default)",
+    )
+
+
+def add_reports(parser: arguments.Options) -> None:
+    """Add the options about what is said of a run."""
     reports = parser.add_argument_group("reports")
     reports.add_argument(
         "--stats", action="store_true", help="print cycles, time, speed and engine statistics"
@@ -153,17 +189,42 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
 
 def main(args: Namespace | arguments.Defaults) -> int:
     """Run the program and return its exit code, or ours."""
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not command:
-        message = "PROG is missing (see rvjit run --help)"
-        raise status.CommandError(message, status.Status.USAGE)
+    command = program_of(args, "run")
     stdout = GuestOutput(sys.stdout, digest=args.digest)
     stderr = GuestOutput(sys.stderr)
     if output.is_terminal(sys.stderr) and not args.quiet:
         code_cache().announce = _Announcement()
+    make = lambda: load(args, command, stdout, stderr)  # noqa: E731
+    return execute(args, command[0], make, (stdout, stderr))
+
+
+def program_of(args: Namespace | arguments.Defaults, name: str) -> list[str]:
+    """Return PROG and its arguments. Raises `CommandError` of the command *name* without one."""
+    command: list[str] = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        message = f"PROG is missing (see rvjit {name} --help)"
+        raise status.CommandError(message, status.Status.USAGE)
+    return command
+
+
+def execute(
+    args: Namespace | arguments.Defaults,
+    program: str,
+    make: Callable[[], VM],
+    streams: tuple[GuestOutput, GuestOutput],
+) -> int:
+    """Run the VM that *make* makes as the options of limits and reports say.
+
+    Returns the exit status.
+    """
+    stdout, stderr = streams
     with ExitStack() as stack:
+        if args.suspend is not None:
+            from rvjit.cli import suspend
+
+            suspend.check(args.suspend)
         names = stack.enter_context(closing(_perf_map())) if args.perf_map else None
-        vm = stack.enter_context(closing(_load(args, command, stdout, stderr)))
+        vm = stack.enter_context(closing(make()))
         target = _open_report(args.json, stack)
         for where in args.dump_ir:
             from rvjit.cli import tuning
@@ -179,7 +240,11 @@ def main(args: Namespace | arguments.Defaults) -> int:
         for name, stream in (("stdout", stdout), ("stderr", stderr)):
             if dropped := stream.finish():
                 output.say(f"{dropped} bytes of the guest's {name} had no reader and are lost")
-        _report(args, command[0], vm, (result, seconds), stdout, target)
+        _report(args, program, vm, (result, seconds), stdout, target)
+        if args.suspend is not None:
+            from rvjit.cli import suspend
+
+            suspend.save(vm, result, args.suspend)
         for where in args.dump_ir:
             from rvjit.cli import tuning
 
@@ -193,12 +258,13 @@ def _perf_map() -> PerfMap:
     return PerfMap()
 
 
-def _load(
+def load(
     args: Namespace | arguments.Defaults,
     command: list[str],
     stdout: GuestOutput,
     stderr: GuestOutput,
 ) -> VM:
+    """Load PROG as the options of machine and world say."""
     program, *guest_arguments = command
     _refuse_unused(args)
     profile = Profile(
@@ -218,7 +284,7 @@ def _load(
             profile=profile,
             stack_size=args.stack_size,
             engine=args.engine,
-            stdin=_stdin(),
+            stdin=standard_input(),
             stdout=stdout,
             stderr=stderr,
             directories=args.directories,
@@ -266,7 +332,7 @@ class _Announcement:
             output.say("preparing native code for this machine; it is kept for later runs")
 
 
-def _stdin() -> int | None:
+def standard_input() -> int | None:
     """Return our standard input, None where we were started without one."""
     try:
         os.fstat(_STDIN)

@@ -8,6 +8,7 @@ from rvjit.errors import (
     InternalError,
     LoadError,
     RvjitError,
+    SnapshotError,
     UnknownSymbol,
 )
 from rvjit.machine.stop import Stop
@@ -30,7 +31,7 @@ class Status:
 
 MEANINGS: dict[int, str] = {
     Status.USAGE: "the command line is wrong",
-    Status.LOAD: "the program cannot be read or loaded",
+    Status.LOAD: "the program or snapshot cannot be read, or does not fit",
     Status.FAULT: "the guest did something illegal, or ended itself by a signal",
     Status.CYCLE_LIMIT: "the cycle limit was reached",
     Status.TIMEOUT: "the time was over",
@@ -53,6 +54,7 @@ _OF_ERROR: tuple[tuple[type[BaseException], int], ...] = (
     (ConfigError, Status.USAGE),
     (UnknownSymbol, Status.USAGE),
     (LoadError, Status.LOAD),
+    (SnapshotError, Status.LOAD),
     (EngineUnavailable, Status.HOST),
     (ImportError, Status.HOST),
     (MemoryError, Status.HOST),

@@ -66,6 +66,7 @@ class LoadAction:
     flags: int
     source: memoryview = field(repr=False)  # the file's bytes, p_filesz of them
     offset_from_address: int
+    file_offset: int = 0  # where in the file they are
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def _load_action(
         flags=page_flags,
         source=file[start:end],
         offset_from_address=offset,
+        file_offset=start,
     )
 
 

@@ -38,6 +38,8 @@ class Machine:
         self.x = self.words[:32]
         self.fault: GuestFault | None = None
         self.breakpoints: frozenset[int] = frozenset()
+        # Counts what may have changed the guest's host: system calls and the caller's handlers.
+        self.host_calls = 0
         # What was loaded, so that machines with the same may share compiled code; None for nobody.
         self.program_key: bytes | None = None
         self.keeps_code = True  # share it at all, or on disk

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from rvjit.errors import ConfigError, OutOfBounds, PermissionDenied
 from rvjit.machine.pages import (
@@ -88,9 +88,14 @@ class Memory:
         self.flags = memoryview(self._flags_map)[: self.page_count]
         self._listed = memoryview(self._list_map).cast("I")
         self.clean_pages: set[int] = set()  # pages that may hold something but are not DIRTY
+        self.shares_pages = False  # began with an `Image`
+        self.executable = range(0)  # outside of these pages none ever was executable
         self.times_armed = 0  # how often `arm_tracking` emptied the dirty list
         self.code_caches: list[CodeCache] = []
         self.watchers: list[WriteWatcher] = []
+        # Whether the dirty list gets pages that `initialise` leaves clean, too, and everybody who
+        # empties it tells `watchers`: there are checkpoints.
+        self.lists_everything = False
         self._count = ctypes.c_uint64(0)
         if wxorx:
             self.flags[:] = bytes([READABLE | WRITABLE]) * self.page_count
@@ -112,7 +117,7 @@ class Memory:
         word.value = self._count.value
         self._count = word
 
-    @property
+    @cached_property
     def addresses(self) -> tuple[int, int, int]:
         """Host addresses of the bytes, the flags and the dirty list."""
         maps = (self._map, self._flags_map, self._list_map)
@@ -173,6 +178,8 @@ class Memory:
                 self._mark_dirty(page)
             else:
                 self.clean_pages.add(page)
+                if self.lists_everything:
+                    self.list_page(page)
         self.buffer[offset : offset + len(data)] = data
         for watcher in self.watchers:
             watcher.host_wrote(offset, len(data))
@@ -193,13 +200,21 @@ class Memory:
         if size >= _BIG_ZERO:
             first = (offset + PAGE_SIZE - 1) & -PAGE_SIZE
             last = end & -PAGE_SIZE
-            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+            self._give_back(first, last - first)
             self.buffer[offset:first] = bytes(first - offset)
             self.buffer[last:end] = bytes(end - last)
         else:
             self.buffer[offset:end] = bytes(size)
         for watcher in self.watchers:
             watcher.host_wrote(offset, size)
+
+    def _give_back(self, offset: int, size: int) -> None:
+        if not self.shares_pages:
+            self._map.madvise(mmap.MADV_DONTNEED, offset, size)
+        elif size:  # what was given back would be the image's again
+            from rvjit.machine.image import map_zeros
+
+            map_zeros(self.addresses[0] + offset, size)
 
     # The slow path of stores.
 
@@ -232,16 +247,24 @@ class Memory:
         self.flags[page] = self.flags[page] & ~STORE_FAST | HOLDS_CODE
 
     def _mark_dirty(self, page: int) -> None:
-        flags = self.flags[page]
-        if not flags & LISTED:
+        self.list_page(page)
+        self.flags[page] |= DIRTY
+
+    def list_page(self, page: int) -> None:
+        """Put *page* into the dirty list if it is not there; DIRTY is not touched."""
+        if not self.flags[page] & LISTED:
             self._listed[self._count.value] = page
             self._count.value += 1
-        self.flags[page] = flags | DIRTY | LISTED
+            self.flags[page] |= LISTED
 
     @property
     def dirty_pages(self) -> list[int]:
         """Page indices written since tracking was armed, in order of the first write."""
         return self._listed[: self._count.value].tolist()
+
+    def pages_in_use(self) -> list[int]:
+        """Page indices, ascending, outside of which every byte is zero."""
+        return sorted({*self.pages_with(range(self.page_count), DIRTY), *self.clean_pages})
 
     def arm_tracking(self) -> None:
         """Empty the dirty list, so that the next store to each page is listed again.
@@ -295,7 +318,11 @@ class Memory:
 
     def copy_flags(self, page: int, flags: int) -> None:
         """Make what the flags of *page* promise equal to *flags* (public, READABLE, WRITABLE)."""
-        self._update(range(page, page + 1), PUBLIC | READABLE | WRITABLE, flags)
+        self.assign_flags(range(page, page + 1), flags)
+
+    def assign_flags(self, pages: range, flags: int) -> None:
+        """As `copy_flags`, for a range of pages of this memory."""
+        self._update(pages, PUBLIC | READABLE | WRITABLE, flags)
 
     def copy_page(self, source: Memory, page: int) -> None:
         """Make bytes and flags of *page* equal to those of another memory of the same shape."""
@@ -309,6 +336,9 @@ class Memory:
     def _update(self, pages: range, clear: int, add: int) -> None:
         if not pages:
             return
+        if add & EXECUTABLE:
+            known = self.executable or pages
+            self.executable = range(min(known.start, pages.start), max(known.stop, pages.stop))
         if (clear | add) & EXECUTABLE:
             # An instruction that starts in the page before may reach into the first of these.
             for page in self.pages_with(range(max(pages.start - 1, 0), pages.stop), HOLDS_CODE):

@@ -11,6 +11,8 @@ bit; everything else is the slow path, `Memory.prepare_store`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
 PAGE_MASK = PAGE_SIZE - 1
@@ -25,6 +27,8 @@ WRITABLE = 0x10
 HOLDS_CODE = 0x20  # an engine decoded or compiled bytes of this page
 STORE_FAST = 0x40
 LISTED = 0x80  # in the dirty list since tracking was armed last
+
+SAVED_FLAGS = PUBLIC | READABLE | WRITABLE  # the guest's; the others are about this process
 
 
 def page_of(offset: int) -> int:
@@ -47,3 +51,14 @@ def pages_touched(offset: int, size: int) -> range:
     if size == 0:
         return range(0)
     return range(offset >> PAGE_SHIFT, ((offset + size - 1) >> PAGE_SHIFT) + 1)
+
+
+def runs_of(pages: Iterable[int]) -> list[tuple[int, int]]:
+    """Join ascending page indices to runs: first page, and one past the last."""
+    found: list[tuple[int, int]] = []
+    for page in pages:
+        if found and found[-1][1] == page:
+            found[-1] = found[-1][0], page + 1
+        else:
+            found.append((page, page + 1))
+    return found

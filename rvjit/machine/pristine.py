@@ -10,7 +10,15 @@ from collections.abc import Callable
 
 from rvjit.machine.layout import NO_LIMIT, NO_RESERVATION, word_of
 from rvjit.machine.machine import Machine
-from rvjit.machine.pages import DIRTY, EXECUTABLE, HOLDS_CODE, PAGE_SHIFT, PAGE_SIZE, STORE_FAST
+from rvjit.machine.pages import (
+    DIRTY,
+    EXECUTABLE,
+    HOLDS_CODE,
+    LISTED,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    STORE_FAST,
+)
 
 _PC = word_of("pc")
 _CYCLES = word_of("cycles")
@@ -19,6 +27,7 @@ _RESERVATION_SIZE = word_of("reservation_size")
 _CHUNK = 512  # pages whose flags are kept together, if any of them has one
 _MOST_RANGES = 1024  # of changed flags that are kept apart
 _NOTHING = bytes(_CHUNK)
+_OF_THE_LIST = LISTED | STORE_FAST
 
 Content = Callable[[int], bytes]
 
@@ -44,6 +53,19 @@ class Pristine:
         self._known: dict[int, tuple[bytes, int]] = {}  # bytes and flags of pages put back before
         self._changed: set[range] = set()
         memory.watchers.append(self)
+
+    def twin(self, machine: Machine) -> Pristine:
+        """Return the same for *machine*, which is as this one's now, its dirty list apart."""
+        twin = Pristine.__new__(Pristine)
+        vars(twin).update(
+            vars(self),
+            _machine=machine,
+            _memory=machine.memory,
+            _armed=-1,  # nobody knows what was written but the flags
+            _changed=self._changed.copy(),
+        )
+        machine.memory.watchers.append(twin)
+        return twin
 
     # What the memory reports.
 
@@ -80,6 +102,7 @@ class Pristine:
         memory = self._memory
         flags, buffer, known = memory.flags, memory.buffer, self._known
         others = len(memory.watchers) > 1
+        shared = memory.lists_everything  # the dirty list is not ours alone: it has to stay true
         for page in self._written():
             content, wanted = known.get(page) or self._look_up(page)
             start = page << PAGE_SHIFT
@@ -91,9 +114,13 @@ class Pristine:
             if (found ^ wanted) & EXECUTABLE:
                 self._drop_code_around(range(page, page + 1))
                 found = flags[page]
-            flags[page] = wanted | found & HOLDS_CODE
+            flags[page] = self._merged(wanted, found)
+            if shared:
+                memory.list_page(page)
             if others:
                 self._report(page)
+        if shared:
+            return
         memory.list_only(self._listed)
         if len(memory.clean_pages) != len(self._clean):
             memory.clean_pages = set(self._clean)
@@ -101,7 +128,9 @@ class Pristine:
     def _written(self) -> list[int]:
         """Every page that may hold something else than it did, and those that are listed now."""
         memory = self._memory
-        if memory.times_armed != self._armed:  # somebody else emptied the list meanwhile
+        if (
+            memory.times_armed != self._armed or memory.lists_everything
+        ):  # somebody else emptied the list meanwhile
             self._armed = memory.times_armed
             dirty = memory.pages_with(range(memory.page_count), DIRTY)
             return sorted({*dirty, *memory.clean_pages, *self._initial})
@@ -129,20 +158,27 @@ class Pristine:
         memory = self._memory
         wanted = self._flags_of(pages)
         current = memory.flags[pages.start : pages.stop]
-        if memory.pages_with(range(max(pages.start - 1, 0), pages.stop), HOLDS_CODE):
-            self._restore_flags_of_code(pages, wanted)
+        near = range(max(pages.start - 1, 0), pages.stop)
+        if memory.lists_everything or memory.pages_with(near, HOLDS_CODE):
+            self._restore_flags_one_by_one(pages, wanted)
         else:
             current[:] = wanted
         for watcher in memory.watchers:
             if watcher is not self:
                 watcher.flags_changed(pages)
 
-    def _restore_flags_of_code(self, pages: range, wanted: bytes) -> None:
+    def _restore_flags_one_by_one(self, pages: range, wanted: bytes) -> None:
         flags = self._memory.flags
         for page, value in zip(pages, wanted, strict=True):
             if (flags[page] ^ value) & EXECUTABLE:
                 self._drop_code_around(range(page, page + 1))
-            flags[page] = value | flags[page] & HOLDS_CODE
+            flags[page] = self._merged(value, flags[page])
+
+    def _merged(self, wanted: int, found: int) -> int:
+        """Return the flags of a page that has *found* and had *wanted*."""
+        if self._memory.lists_everything:
+            return wanted & ~_OF_THE_LIST | found & (HOLDS_CODE | LISTED)
+        return wanted | found & HOLDS_CODE
 
     def _drop_code_around(self, pages: range) -> None:
         """Drop the code of *pages* and of the one before, which may reach into them."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from rvjit.syscalls.host import Host, HostState, ProcessImage
+from rvjit.syscalls.host import Directory, Host, ProcessImage, make_host
 from rvjit.syscalls.table import (
     RESTART,
     Call,
@@ -33,15 +33,16 @@ def table(name: str) -> SyscallTable:
 __all__ = [
     "RESTART",
     "Call",
+    "Directory",
     "Entry",
     "Exit",
     "Host",
-    "HostState",
     "Outcome",
     "ProcessImage",
     "Raise",
     "Restart",
     "SyscallTable",
+    "make_host",
     "syscall",
     "table",
 ]

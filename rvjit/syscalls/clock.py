@@ -8,7 +8,7 @@ from collections.abc import Callable
 SECOND = 1_000_000_000  # nanoseconds
 EPOCH = 1_577_836_800 * SECOND  # 2020-01-01T00:00:00Z, where the virtual wall clock starts
 SLICE = 0.02  # seconds between two looks at the requests to stop
-_FOREVER = (1 << 63) - 1  # nanoseconds; Linux cuts sleeps at this length too
+FOREVER = (1 << 63) - 1  # nanoseconds; Linux cuts sleeps at this length too
 
 
 class Clock:
@@ -37,7 +37,7 @@ class Clock:
 
     def skip(self, duration: int) -> None:
         """Move the virtual clock on by *duration* nanoseconds."""
-        self.slept = min(self.slept + duration, _FOREVER)
+        self.slept = min(self.slept + duration, FOREVER)
 
     def restore(self, slept: int) -> None:
         """Go back to a moment at which *slept* was that, with no sleep interrupted."""
@@ -53,7 +53,7 @@ class Clock:
         if not self.real_time:
             self.skip(duration)
             return True
-        deadline = time.monotonic_ns() + min(duration, _FOREVER)
+        deadline = time.monotonic_ns() + min(duration, FOREVER)
         if self._interrupted is not None and self._interrupted[0] == args:
             deadline = min(deadline, self._interrupted[1])
         self._interrupted = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rvjit.values import dataclass
 
@@ -170,11 +170,20 @@ class Descriptors:
     def reset(self, *first: Description) -> None:
         """Close everything and start over with *first* as the lowest numbers."""
         for description in first:
+            description.append = description.nonblocking = False
+        self.assign([(fd, description, False) for fd, description in enumerate(first)])
+
+    def entries(self) -> list[tuple[int, Description, bool]]:
+        """Return number, description and FD_CLOEXEC of everything open, in order of numbers."""
+        return [(fd, self._open[fd], fd in self._close_on_exec) for fd in sorted(self._open)]
+
+    def assign(self, entries: Sequence[tuple[int, Description, bool]]) -> None:
+        """Make *entries* the whole table, closing what is not in it."""
+        for _, description, _ in entries:
             description.users += 1  # keeps it from being closed
         self.close_all()
-        for description in first:
-            description.append = description.nonblocking = False
-            self.add(description)
+        for fd, description, cloexec in entries:
+            self._put(fd, description, cloexec=cloexec)
             description.users -= 1
 
     def closes_on_exec(self, fd: int) -> bool:

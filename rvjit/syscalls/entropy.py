@@ -6,16 +6,16 @@ _BLOCK = 64  # bytes, a whole digest
 
 
 class Entropy:
-    """A deterministic stream of bytes that looks random.
+    """A deterministic stream of bytes that looks random, one for each seed.
 
     `position` is how many were taken; setting it winds the stream.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._key = b"rvjit" + str(seed).encode() + b":"
-        self._index = -1
-        self._block = b""
+        self.seed = str(seed)
         self.position = 0
+        self._loaded: tuple[str, int] | None = None
+        self._block = b""
 
     def take(self, size: int) -> bytes:
         """Return the next *size* bytes."""
@@ -29,9 +29,9 @@ class Entropy:
         return b"".join(parts)
 
     def _load(self, index: int) -> bytes:
-        if index != self._index:
+        if self._loaded != (self.seed, index):
             from rvjit.codegen.digests import blake2b  # not every guest asks
 
-            self._index = index
-            self._block = blake2b(self._key + str(index).encode()).digest()
+            self._loaded = self.seed, index
+            self._block = blake2b(f"rvjit{self.seed}:{index}".encode()).digest()
         return self._block

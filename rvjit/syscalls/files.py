@@ -136,7 +136,7 @@ class OpenDirectory(HostObject):
 
     def __init__(self, handle: int, path: bytes, device: int, writable_mount: bool) -> None:
         super().__init__(handle, path, device, writable_mount)
-        self._listing: list[tuple[bytes, int]] | None = None
+        self.listing: list[tuple[bytes, int]] | None = None
 
     def peek(self, size: int) -> bytes:  # noqa: ARG002
         """Refuse."""
@@ -151,17 +151,17 @@ class OpenDirectory(HostObject):
         if not 0 <= offset <= _MAX_POSITION:
             raise OSError(errno.EINVAL, "not a position")
         if offset == 0:
-            self._listing = None
+            self.listing = None
         self.position = offset
         return offset
 
     def entries(self) -> Iterator[tuple[bytes, int, int]]:
         """Yield name, inode number and DT_* type of the entries from `position` on."""
-        if self._listing is None:
+        if self.listing is None:
             with os.scandir(self.handle) as found:
                 names = sorted((os.fsencode(each.name), _type_of(each)) for each in found)
-            self._listing = [(b".", _DT_DIR), (b"..", _DT_DIR), *names]
-        for name, kind in self._listing[self.position :]:
+            self.listing = [(b".", _DT_DIR), (b"..", _DT_DIR), *names]
+        for name, kind in self.listing[self.position :]:
             yield name, inode_of(self._path_of(name)), kind
 
     def _path_of(self, name: bytes) -> bytes:

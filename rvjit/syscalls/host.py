@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from rvjit.errors import ConfigError
 from rvjit.machine.memory import Memory
 from rvjit.syscalls.clock import Clock
 from rvjit.syscalls.descriptors import FD_LIMIT, Descriptors
 from rvjit.syscalls.entropy import Entropy
 from rvjit.syscalls.space import AddressSpace
-from rvjit.syscalls.streams import BytesInput, OutputStream, Sink, Source, discard, open_input
+from rvjit.syscalls.streams import (
+    BytesInput,
+    OutputStream,
+    Sink,
+    Source,
+    Stream,
+    discard,
+    lines_to,
+    open_input,
+    own_stderr,
+    own_stdout,
+)
 from rvjit.values import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.syscalls.directories import Directories
+    from rvjit.syscalls.state import Part
 
+Directory = tuple[str | os.PathLike[str], str, bool]  # host path, guest path, writable
 UNLIMITED = (1 << 64) - 1  # RLIM_INFINITY
 _RLIMIT_STACK, _RLIMIT_CORE, _RLIMIT_NOFILE = 3, 4, 7
 
@@ -51,27 +65,6 @@ class Signals:
         return bool(self.actions or self.blocked or self.pending or self.alternate_stack)
 
 
-@dataclass(frozen=True)
-class HostState:
-    """What of a host a snapshot needs, in plain values.
-
-    Not in it: descriptors, of which a restored guest has the first three only, and what an input
-    other than bytes has delivered.
-    """
-
-    brk: int
-    mapped: tuple[tuple[int, int], ...]
-    slept: int
-    random_position: int
-    input_position: int
-    directory: bytes
-    actions: tuple[tuple[int, bytes], ...]
-    blocked: int
-    pending: int
-    alternate_stack: bytes
-    limits: tuple[tuple[int, int, int], ...]
-
-
 class Host:
     """The streams, files, clock, random numbers and process state of one guest.
 
@@ -93,7 +86,7 @@ class Host:
         stdout: Sink = discard,
         stderr: Sink = discard,
         debug: Sink = discard,
-        directories: Iterable[tuple[str | os.PathLike[str], str, bool]] = (),
+        directories: Iterable[Directory] = (),
         real_time: bool = False,
         seed: int = 0,
         tty: bool = False,
@@ -108,16 +101,22 @@ class Host:
         self._allowed = tuple(directories)
         if self._allowed:
             _ = self.directories  # mistakes are told now
-        self._input = open_input(stdin, tty=tty)
-        self._outputs = OutputStream(stdout, tty=tty), OutputStream(stderr, tty=tty)
-        self.descriptors = Descriptors(self._input, *self._outputs)
+        self._sinks = stdout, stderr
+        self.input = open_input(stdin, tty=tty)
+        self.streams: dict[str, Stream] = {
+            "stdin": self.input,
+            "stdout": OutputStream(stdout, tty=tty),
+            "stderr": OutputStream(stderr, tty=tty),
+        }
+        self.descriptors = Descriptors(*self.streams.values())
         self.signals = Signals()
         self.directory = b"/"  # the guest's working directory
         self.exe = b"/program"
         self.space: AddressSpace | None = None
         self.limits: dict[int, tuple[int, int]] = {}
         self._first_limits = self.limits
-        self._random_taken = 0  # by the loader
+        self._first_random = self.entropy.seed, 0  # seed, and bytes taken by the loader
+        self._real_time = real_time
         self._unchanged = self.descriptors.changes
 
     def attach(self, memory: Memory, image: ProcessImage) -> None:
@@ -131,7 +130,7 @@ class Host:
             _RLIMIT_NOFILE: (FD_LIMIT, FD_LIMIT),
         }
         self._first_limits = self.limits.copy()
-        self._random_taken = self.entropy.position
+        self._first_random = self.entropy.seed, self.entropy.position
 
     def reset(self) -> None:
         """Go back to the moment of `attach`; the pages of the address space come from elsewhere.
@@ -142,17 +141,42 @@ class Host:
         if self.space is not None:
             self.space.reset()
         self.clock.restore(0)
-        self.entropy.position = self._random_taken
-        if isinstance(self._input, BytesInput):
-            self._input.position = 0
+        self.clock.real_time = self._real_time  # which a snapshot may have changed
+        self.entropy.seed, self.entropy.position = self._first_random
+        if isinstance(self.input, BytesInput):
+            self.input.position = 0
         self.directory = b"/"
         if self.signals.in_use:
             self.signals = Signals()
         if self.limits != self._first_limits:
             self.limits = self._first_limits.copy()
         if self.descriptors.changes != self._unchanged:
-            self.descriptors.reset(self._input, *self._outputs)
+            self.descriptors.reset(*self.streams.values())
             self._unchanged = self.descriptors.changes
+
+    def twin(self, stdin: Source, stdout: Sink | None, stderr: Sink | None) -> Host:
+        """Make a host of the same kind; None for *stdout* and *stderr* is what this one has.
+
+        None for *stdin* is the same bytes from the start. Raises `ConfigError` where there are none
+        to share.
+        """
+        if stdin is None:
+            if not isinstance(self.input, BytesInput):
+                raise ConfigError("input that comes from outside cannot be shared: give stdin")
+            stdin = self.input.data
+        twin = Host(
+            stdin=stdin,
+            stdout=self._sinks[0] if stdout is None else stdout,
+            stderr=self._sinks[1] if stderr is None else stderr,
+            debug=self.debug if stdout is None else lines_to(stdout),
+            directories=self._allowed,
+            tty=self.tty,
+            vm_version=self.vm_version,
+        )
+        twin.entropy.seed, twin.entropy.position = self._first_random
+        twin._real_time = self._real_time
+        twin.earlier_cycles = self.earlier_cycles
+        return twin
 
     def close(self) -> None:
         """Close all files and directories; the guest cannot go on."""
@@ -167,34 +191,38 @@ class Host:
 
         return Directories(self._allowed)
 
-    def capture(self) -> HostState:
-        """Return what a snapshot of the machine needs beside the machine."""
-        space, signals = self.space, self.signals
-        return HostState(
-            brk=space.brk if space else 0,
-            mapped=tuple(space.mapped) if space else (),
-            slept=self.clock.slept,
-            random_position=self.entropy.position,
-            input_position=self._input.position if isinstance(self._input, BytesInput) else 0,
-            directory=self.directory,
-            actions=tuple(sorted(signals.actions.items())),
-            blocked=signals.blocked,
-            pending=signals.pending,
-            alternate_stack=signals.alternate_stack,
-            limits=tuple((key, *pair) for key, pair in sorted(self.limits.items())),
-        )
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """What of the host a snapshot of the guest holds, by name."""
+        from rvjit.syscalls.state import parts_of
 
-    def restore(self, state: HostState) -> None:
-        """Go back to *state*, which came from a host with the same image and settings."""
-        if self.space is not None:
-            self.space.restore(state.brk, state.mapped)
-        self.clock.restore(state.slept)
-        self.entropy.position = state.random_position
-        if isinstance(self._input, BytesInput):
-            self._input.position = state.input_position
-        self.directory = state.directory
-        self.signals = Signals(
-            dict(state.actions), state.blocked, state.pending, state.alternate_stack
-        )
-        self.limits = {key: (soft, hard) for key, soft, hard in state.limits}
-        self.descriptors.reset(self._input, *self._outputs)
+        return parts_of(self)
+
+
+def make_host(
+    vm_version: int,
+    *,
+    stdin: Source = None,
+    stdout: Sink | None = None,
+    stderr: Sink | None = None,
+    directories: Iterable[Directory] = (),
+    seed: int = 0,
+    real_time: bool = False,
+    tty: bool = False,
+) -> Host:
+    """Make the host of a guest; its output goes to this process's own where nothing is given.
+
+    CKB's debug prints are lines of their own on standard output. Raises `ConfigError` as `Host`.
+    """
+    sink = own_stdout if stdout is None else stdout
+    return Host(
+        stdin=stdin,
+        stdout=sink,
+        stderr=own_stderr if stderr is None else stderr,
+        debug=lines_to(sink),
+        directories=directories,
+        real_time=real_time,
+        seed=seed,
+        tty=tty,
+        vm_version=vm_version,
+    )

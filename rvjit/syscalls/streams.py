@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import sys
 import time
 from collections.abc import Callable
 
@@ -13,7 +15,7 @@ from rvjit.syscalls.descriptors import S_IFCHR, Description, FileStatus, Pending
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
-    from typing import Protocol, TypeAlias
+    from typing import Any, Protocol, TypeAlias
 
 CHUNK = 1 << 20  # bytes moved at once between guest and host
 
@@ -36,6 +38,23 @@ Sink: TypeAlias = Callable[[bytes], object]
 
 def discard(data: bytes) -> None:
     """Sink that throws everything away."""
+
+
+def own_stdout(data: bytes) -> None:
+    """Sink that is this process's standard output."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def own_stderr(data: bytes) -> None:
+    """Sink that is this process's standard error."""
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()
+
+
+def lines_to(sink: Sink) -> Sink:
+    """Sink that hands on each piece as a line."""
+    return lambda data: sink(data + b"\n")
 
 
 class Stream(Description):
@@ -73,26 +92,44 @@ class BytesInput(Stream):
 
     def __init__(self, data: bytes | bytearray | memoryview, *, tty: bool = False) -> None:
         super().__init__(tty=tty)
-        self._data = memoryview(data).cast("B")
+        self.data = memoryview(data).cast("B")
         self.position = 0
 
     def peek(self, size: int) -> memoryview:
         """Return a view of the next bytes."""
-        return self._data[self.position : self.position + size]
+        return self.data[self.position : self.position + size]
 
     def consume(self, size: int) -> None:
         """Move on."""
         self.position += size
 
+    def get_state(self) -> object:
+        """Return how much was read."""
+        return {"position": self.position, "ahead": b""}
+
+    def set_state(self, state: Any) -> None:
+        """Go to that place of what must be the same bytes."""
+        position, _ = _place(state)
+        if position > len(self.data):
+            raise ValueError(f"{position} bytes of input were read, there are {len(self.data)}")
+        self.position = position
+
 
 class BufferedInput(Stream):
-    """Common part of inputs that may have to wait: what was taken from the host, not yet read."""
+    """Common part of inputs that may have to wait: what was taken from the host, not yet read.
+
+    `keep` is for those who will go back: from then on everything taken is kept.
+    """
 
     readable = True
 
     def __init__(self, *, tty: bool = False) -> None:
         super().__init__(tty=tty)
         self._buffer = b""
+        self.position = 0  # of the guest
+        self._kept: bytearray | None = None
+        self._kept_from = 0
+        self._keepers = 0
 
     def peek(self, size: int) -> bytes:
         """Return what `fill` got."""
@@ -101,6 +138,35 @@ class BufferedInput(Stream):
     def consume(self, size: int) -> None:
         """Drop it."""
         self._buffer = self._buffer[size:]
+        self.position += size
+
+    def keep(self, *, on: bool) -> None:
+        """Make it possible to go back to where the guest is now; *on* and off come in pairs."""
+        self._keepers += 1 if on else -1
+        if not self._keepers:
+            self._kept = None
+        elif self._kept is None:
+            self._kept = bytearray(self._buffer)
+            self._kept_from = self.position
+
+    def get_state(self) -> object:
+        """Return how much the guest has read, and what was taken and it has not."""
+        return {"position": self.position, "ahead": self._buffer}
+
+    def set_state(self, state: Any) -> None:
+        """Go back in what was kept; without that the host is expected to go on behind *ahead*."""
+        position, ahead = _place(state)
+        at = position - self._kept_from
+        kept = self._kept
+        if kept is not None and 0 <= at <= len(kept) and kept[at : at + len(ahead)] == ahead:
+            ahead = bytes(kept[at:])
+        self._buffer, self.position = ahead, position
+
+    def _took(self, data: bytes) -> None:
+        """Note *data*, which came from the host."""
+        self._buffer = data
+        if self._kept is not None:
+            self._kept += data
 
 
 class ReaderInput(BufferedInput):
@@ -117,7 +183,7 @@ class ReaderInput(BufferedInput):
             found = self._read(min(size, CHUNK))
             if found is None:
                 raise BlockingIOError(errno.EAGAIN, "nothing to read yet")
-            self._buffer = bytes(found)
+            self._took(bytes(found))
         return True
 
 
@@ -139,8 +205,18 @@ class HandleInput(BufferedInput):
             if pending():
                 return False
             self._wait(SLICE)
-        self._buffer = os.read(self._handle, min(size, CHUNK))
+        self._took(os.read(self._handle, min(size, CHUNK)))
         return True
+
+    def set_state(self, state: Any) -> None:
+        """As others do; a regular file is wound to the place instead."""
+        position, _ = _place(state)
+        if not stat.S_ISREG(os.fstat(self._handle).st_mode):
+            super().set_state(state)
+            return
+        start = os.lseek(self._handle, 0, os.SEEK_CUR) - len(self._buffer) - self.position
+        os.lseek(self._handle, start + position, os.SEEK_SET)
+        self._buffer, self.position = b"", position
 
     def is_ready(self) -> bool:
         """Whether the descriptor can be read, or is at its end."""
@@ -159,7 +235,14 @@ class HandleInput(BufferedInput):
         return bool(self._poll.poll(seconds * 1000))
 
 
-def open_input(source: Source, *, tty: bool = False) -> Stream:
+def _place(state: Any) -> tuple[int, bytes]:
+    position, ahead = state["position"], state["ahead"]
+    if type(position) is not int or position < 0 or not isinstance(ahead, bytes):
+        raise ValueError(f"input at {position!r}, with {ahead!r} taken ahead")
+    return position, ahead
+
+
+def open_input(source: Source, *, tty: bool = False) -> BytesInput | BufferedInput:
     """Make an input of whatever the caller gave; None is an input at its end."""
     if source is None:
         return BytesInput(b"", tty=tty)

@@ -8,6 +8,7 @@ from rvjit.bits import MASK64
 from rvjit.errors import ConfigError
 from rvjit.isa.registers import ABI_NAMES, register_number
 from rvjit.machine.machine import Machine
+from rvjit.machine.pages import DIRTY, PAGE_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,8 +94,13 @@ class MemoryView:
 
     @property
     def dirty_pages(self) -> list[int]:
-        """Addresses of pages written since the machine was made, in order of first write."""
-        return [self._memory.base + page * 4096 for page in self._memory.dirty_pages]
+        """Addresses of DIRTY pages, ascending: those that were written.
+
+        Under `linux` that is since the program was loaded, under `ckb` loading counts.
+        """
+        memory = self._memory
+        dirty = (page for page in memory.pages_in_use() if memory.flags[page] & DIRTY)
+        return [memory.base + page * PAGE_SIZE for page in dirty]
 
     if TYPE_CHECKING:
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -12,7 +11,6 @@ from rvjit.bits import MASK64, to_signed
 from rvjit.codegen.cache import NO_CACHE, code_cache
 from rvjit.codegen.digests import digest
 from rvjit.errors import (
-    CallStopped,
     ConfigError,
     GuestFault,
     LoadError,
@@ -29,9 +27,21 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.pristine import Pristine
 from rvjit.machine.stop import Stop
 from rvjit.machine.turns import Turns
-from rvjit.syscalls import Call, Exit, Host, Outcome, ProcessImage, Raise, Restart, table
+from rvjit.syscalls import (
+    Call,
+    Directory,
+    Exit,
+    Host,
+    Outcome,
+    ProcessImage,
+    Raise,
+    Restart,
+    make_host,
+    table,
+)
 from rvjit.syscalls.errnos import EFAULT
 from rvjit.syscalls.streams import Sink, Source
+from rvjit.values import later
 from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
@@ -40,29 +50,54 @@ from rvjit.vm.timer import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from rvjit.machine.engine import Engine
     from rvjit.vm.backtrace import Frame
+    from rvjit.vm.calls import Calls
+    from rvjit.vm.clones import Clones
+    from rvjit.vm.rounds import Rounds
+    from rvjit.vm.snapshots import Snapshots
     from rvjit.vm.views import MemoryView, Registers
+
+    _Bound = TypeVar("_Bound")
+else:  # few runs use any of it
+    Calls = later("rvjit.vm.calls", "Calls", ("call",))
+    Clones = later("rvjit.vm.clones", "Clones", ("clone",))
+    Rounds = later("rvjit.vm.rounds", "Rounds", ("run_each",))
+    Snapshots = later(
+        "rvjit.vm.snapshots",
+        "Snapshots",
+        (
+            "_check_alone",
+            "_checkpoint",
+            "_new_checkpoint",
+            "_no_checkpoint",
+            "add_host_state",
+            "apply_snapshot",
+            "checkpoint",
+            "exclusive",
+            "from_snapshot",
+            "parts",
+            "pop",
+            "push",
+            "restore",
+            "save_snapshot",
+            "snapshot",
+            "verify",
+        ),
+    )
 
 Handler = Callable[[Call], Outcome]
 Text = str | bytes
-Directory = tuple[str | os.PathLike[str], str, bool]
 DEFAULT_ENGINE = "tiered"
 _NOWHERE: frozenset[int] = frozenset()
 _OUTCOMES = (int, Exit, Raise, Restart)
 
 _ECALL_LENGTH = 4
-_MAX_ARGUMENTS = 8
-_STACK_ALIGN = 16
 
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    _Bound = TypeVar("_Bound")
-
-
-class VM:
+class VM(Calls, Rounds, Clones, Snapshots):
     """A loaded program and everything it needs to run. Make one with `VM.from_elf`.
 
     One thread at a time may run a VM, else `MachineBusy`; `pause` may be called from any thread.
@@ -70,13 +105,18 @@ class VM:
     """
 
     def __init__(
-        self, machine: Machine, image: Image, host: Host, profile: Profile, engine: str
+        self,
+        machine: Machine,
+        image: Image,
+        host: Host,
+        profile: Profile,
+        engine: str = DEFAULT_ENGINE,
     ) -> None:
         self.profile = profile
         self.image = image
         self.host = host
         self.machine = machine
-        self.engine = engines.make(engine, machine)
+        self.engine_name = engine
         self.exit_code: int | None = None
         assert profile.syscalls is not None
         self._table = table(profile.syscalls).for_version(profile.vm_version)
@@ -143,16 +183,15 @@ class VM:
         machine.program_key = digest(file)
         machine.keeps_code = cache
         argv = [_bytes(arg) for arg in args]
-        host = Host(
+        host = make_host(
+            chosen.vm_version,
             stdin=stdin,
-            stdout=_own_stdout if stdout is None else stdout,
-            stderr=_own_stderr if stderr is None else stderr,
-            debug=_debug_to(stdout),
+            stdout=stdout,
+            stderr=stderr,
             directories=directories,
             real_time=real_time,
             seed=seed,
             tty=tty,
-            vm_version=chosen.vm_version,
         )
         if chosen.is_ckb:
             from rvjit.loader.install_ckb import install_ckb
@@ -176,8 +215,14 @@ class VM:
         machine.pc = image.pc
         machine.x[SP] = image.sp
         vm = cls(machine, image, host, chosen, engine)
+        _ = vm.engine  # mistakes are told now
         vm._pristine = Pristine(machine, image.page)
         return vm
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs it; made when it is asked for. Raises `EngineUnavailable`, `ConfigError`."""
+        return engines.make(self.engine_name, self.machine)
 
     # Looking at it.
 
@@ -300,41 +345,6 @@ class VM:
         """
         self.machine.request(Stop.PAUSE)
 
-    def call(
-        self,
-        function: str | int,
-        *args: int | bytes,
-        cycle_limit: int | None = None,
-        timeout: float | None = None,
-    ) -> int:
-        """Call a guest function and return its a0, unsigned.
-
-        Up to eight arguments: ints (modulo 2**64), or bytes, of which the guest gets the address of
-        a copy on its stack. Registers and pc are afterwards as before; cycles are charged. Raises
-        `CallStopped`, which holds the result, where the call ends in any other way than returning.
-        """
-        if len(args) > _MAX_ARGUMENTS:
-            raise ConfigError(f"call with {len(args)} arguments: at most {_MAX_ARGUMENTS}")
-        target = self.address_of(function)
-        machine = self.machine
-        with self._entry:
-            exited, self.exit_code = self.exit_code, None  # one may call into a guest that ended
-            saved = machine.x.tolist(), machine.pc
-            home = machine.memory.base + machine.memory.size  # never executable
-            try:
-                self._pass_arguments(args)
-                machine.x[RA] = home
-                machine.pc = target
-                result = self.run(cycle_limit=cycle_limit, timeout=timeout, until=home)
-                if result.stop is not Stop.BREAKPOINT:
-                    raise CallStopped(str(function), result, self.fault_report(result))
-                return machine.x[A0]
-            finally:
-                for number, value in enumerate(saved[0]):
-                    machine.x[number] = value
-                machine.pc = saved[1]
-                self.exit_code = exited
-
     def reset(self) -> None:
         """Go back to the moment right after loading, so that `run` runs the program anew.
 
@@ -353,6 +363,7 @@ class VM:
                 raise ConfigError("reset() of a VM that from_elf did not load")
             self._pristine.restore()
             self.host.reset()
+            self.machine.host_calls += 1
             self.exit_code = None
 
     def close(self) -> None:
@@ -364,7 +375,8 @@ class VM:
                 raise ConfigError("close() inside a handler: the run that called it is not over")
             self._entry.closed = True
             self.host.close()
-            self.engine.close()
+            if "engine" in vars(self):
+                self.engine.close()
 
     # Extending it.
 
@@ -455,6 +467,7 @@ class VM:
             return self._exit(machine.x[A0])
         call = Call.at_ecall(machine, self.host)
         handler = self._syscalls.get(call.number, self._table.dispatch)
+        machine.host_calls += 1
         try:
             outcome = handler(call)
         except GuestFault as fault:  # of a handler of the user's; the table answers its own
@@ -485,9 +498,13 @@ class VM:
         return Stop.CYCLE_LIMIT if machine.cycles > machine.cycle_limit else None
 
     def _exit(self, code: int) -> Stop:
-        code &= 0xFF
-        self.exit_code = to_signed(code, 8) if self.profile.is_ckb else code
+        self.exit_code = self._exit_code_of(code)
         return Stop.EXIT
+
+    def _exit_code_of(self, code: int) -> int:
+        """Return what the argument of an exit is to the guest's profile."""
+        code &= 0xFF
+        return to_signed(code, 8) if self.profile.is_ckb else code
 
     def _go_before(self, call: Call) -> None:
         """Put pc and cycles back before the ecall of *call*."""
@@ -497,6 +514,7 @@ class VM:
     def _run_host_function(self) -> Stop | None:
         """Carry out the host function at pc; None to go on."""
         machine = self.machine
+        machine.host_calls += 1
         arguments = tuple(machine.x[A0 : A0 + 6])
         try:
             outcome = self._host_functions[machine.pc](
@@ -512,17 +530,6 @@ class VM:
             raise ConfigError(f"a host function returns an int or None, not {outcome!r}")
         machine.pc = machine.x[RA] & ~1
         return None
-
-    def _pass_arguments(self, args: Sequence[int | bytes]) -> None:
-        machine = self.machine
-        for index, arg in enumerate(args):
-            if isinstance(arg, int):
-                machine.x[A0 + index] = arg & MASK64
-                continue
-            address = (machine.x[SP] - len(arg)) & -_STACK_ALIGN & MASK64
-            machine.memory.write(address, arg)
-            machine.x[SP] = address
-            machine.x[A0 + index] = address
 
     def _result(self, stop: Stop) -> RunResult:
         machine = self.machine
@@ -553,22 +560,6 @@ def _read_program(program: str | os.PathLike[str] | bytes, name: str | None) -> 
             return file.read(), name or str(program)
     except OSError as error:
         raise LoadError(f"cannot read {program}: {error.strerror}") from error
-
-
-def _own_stdout(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _own_stderr(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
-
-
-def _debug_to(stdout: Sink | None) -> Sink:
-    """CKB's debug prints are lines of their own, on the guest's standard output."""
-    sink = _own_stdout if stdout is None else stdout
-    return lambda data: sink(data + b"\n")
 
 
 def _bytes(text: Text) -> bytes:

@@ -23,6 +23,7 @@ FOREIGN = {
     "llvmlite": ("codegen",),
     "elftools": ("loader", "cli"),
     "msgpack": ("snapshot",),
+    "zstandard": ("snapshot",),
     "rich": ("cli",),
 }
 STANDARD = set(sys.stdlib_module_names)

@@ -64,6 +64,13 @@ class Guest:
     def path(self, text, address=None):
         return self.put(text.encode() + b"\0", self.stack + 0x8000 if address is None else address)
 
+    def capture(self):
+        return {name: part.get_state() for name, part in self.host.parts.items()}
+
+    def restore(self, states):
+        for name, state in states.items():
+            self.host.parts[name].set_state(state)
+
     @property
     def output(self):
         return b"".join(self.out)

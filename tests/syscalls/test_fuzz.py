@@ -221,7 +221,7 @@ def test_two_runs_of_one_seed_are_the_same():
             number = rng.choice(numbers)
             outcome = guest.raw(number, *arguments(rng, LINUX.entries[number]))
             log.append(repr(outcome))
-        state = guest.host.capture()
+        state = guest.capture()
         contents = guest.memory.read(BASE, SIZE)
         guest.host.close()
         return log, state, contents, guest.output

@@ -285,13 +285,13 @@ def test_a_fragmented_window_stays_quick():
 def test_a_captured_space_comes_back(guest):
     guest("brk", IMAGE_END + 3 * PAGE)
     address = mmap(guest, PAGE)
-    state = guest.host.capture()
+    state = guest.capture()
     guest("munmap", address, PAGE)
     guest("brk", IMAGE_END)
-    guest.host.restore(state)
+    guest.restore(state)
     assert guest("brk", 0) == IMAGE_END + 3 * PAGE
     assert mmap(guest, PAGE) == address - PAGE
-    assert guest.host.capture().mapped != state.mapped
+    assert guest.capture()["space"] != state["space"]
 
 
 # Against a model: a byte and a permission for every page, or None where nothing is mapped.

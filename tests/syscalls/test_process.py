@@ -333,15 +333,15 @@ def test_state_goes_back_with_a_capture(make_guest):
     mask(guest, 2, 1 << 3)
     guest("nanosleep", timespec(guest, 9), 0)
     guest("getrandom", guest.stack, 5, 0)
-    state = guest.host.capture()
+    state = guest.capture()
     guest("read", 0, guest.stack, 6)
     action(guest, 10, 0)
     mask(guest, 2, 0)
     guest("nanosleep", timespec(guest, 9), 0)
     guest("getrandom", guest.stack, 5, 0)
     after = guest.get(5)
-    guest.host.restore(state)
-    assert guest.host.capture() == state
+    guest.restore(state)
+    assert guest.capture() == state
     guest("getrandom", guest.stack, 5, 0)
     assert guest.get(5) == after
     assert guest("read", 0, guest.stack, 100) == 6
