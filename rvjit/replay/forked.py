@@ -1,0 +1,290 @@
+"""Checkpoints of a machine as forked processes that sleep until one is woken to replay.
+
+The parent has for each one end of a socket pair; the child waits for a plan at the other, and for
+the parent's end. It then replays on its copy of the machine and answers with the outcome.
+
+What makes a fork of a process with threads and a JIT safe here:
+
+* The child runs nothing that other threads may have been in the middle of: no LLVM, no import, no
+  lock of ours, no compiled code of the guest, no host of the guest. `replayer.prepare` has made
+  the parent import and compile all that a replay needs.
+* Compiled code lies in memory that both share; `rvjit.codegen.arena` sees to it that a child
+  never writes there, and what the child does run, the threaded engine's handlers, is never freed.
+* It ends with `os._exit`: no buffer that it inherited is written out, no exit handler runs. All
+  inherited descriptors are replaced by the null device at once, so a pipe's reader sees its end.
+* Signals are blocked around the fork; the child forgets all handlers, and ignores Ctrl-C.
+* It sleeps in `poll` on the socket and on a descriptor of the parent's process, so it is woken by
+  the parent's death, however that comes; while it replays it looks whose child it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import resource
+import select
+import signal
+import socket
+import struct
+import threading
+import warnings
+import weakref
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvjit.engines import worker
+from rvjit.errors import ConfigError, SnapshotError
+from rvjit.machine.pages import PAGE_SIZE
+from rvjit.replay.replayer import Outcome, Plan, Replayer, prepare, temporary_of, write_trace
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from rvjit.machine.machine import Machine
+
+_HEAD = struct.Struct("<Q")
+_AWAKE = b"!"
+_ALL_SIGNALS = frozenset(signal.valid_signals())
+
+
+def unavailable() -> str | None:
+    """Say why there can be no forked checkpoints on this system; None where there can."""
+    missing = [name for name in ("fork", "pidfd_open") if not hasattr(os, name)]
+    return f"this system has no {' and no '.join(missing)}" if missing else None
+
+
+class _Child:
+    """A sleeping process, as its parent sees it."""
+
+    def __init__(self, process: int, link: socket.socket, faults: int) -> None:
+        self.process = process
+        self.link = link
+        self.faults = faults  # of the parent, when it was made
+
+
+class Forks:
+    """Checkpoints of *machine*, which is at rest whenever a method is called, as processes.
+
+    Raises `ConfigError` where the system has none.
+    """
+
+    def __init__(self, machine: Machine, *, native: bool) -> None:
+        reason = unavailable()
+        if reason is not None:
+            raise ConfigError(f"forked checkpoints: {reason}")
+        self._machine = machine
+        self._native = native
+        self._owner = os.getpid()
+        self._sleeping: deque[_Child] = deque()
+        self._dying: list[int] = []
+        self.wake_seconds: float | None = None  # of the last replay: until the child was awake
+        machine.memory.use_huge_pages()
+        prepare(machine, native=native)
+        self._end = weakref.finalize(self, _end_all, self._owner, self._sleeping, self._dying)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the sleeping processes hold alone, at most.
+
+        What a page fault copies is one page, in the process that wrote it first.
+        """
+        if not self._sleeping:
+            return 0
+        return (_page_faults() - self._sleeping[0].faults) * PAGE_SIZE
+
+    def take(self) -> None:
+        """Add a checkpoint: the state now."""
+        ours, theirs = socket.socketpair()
+        others = [child.link for child in self._sleeping]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+        try:
+            process = _fork()
+            if not process:
+                self._be_child(theirs, [ours, *others])
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self._sleeping.append(_Child(process, ours, _page_faults()))
+        self._reap()
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest checkpoint; its process is reaped some time later."""
+        child = self._sleeping.popleft()
+        _kill(child, self._dying)
+        self._reap()
+
+    def replay(self, plan: Plan, path: Path) -> Outcome:
+        """Wake the oldest, kill the others, and wait until it has replayed; then there are none.
+
+        Raises `SnapshotError` where it fails.
+        """
+        oldest = self._sleeping.popleft()
+        while self._sleeping:
+            _kill(self._sleeping.pop(), self._dying)
+        try:
+            return self._serve(oldest, plan, path)
+        finally:
+            _kill(oldest, self._dying)
+            with suppress(OSError):
+                temporary_of(path, oldest.process).unlink()
+            self._reap(wait=True)
+
+    def close(self) -> None:
+        """End all processes and reap them."""
+        self._end()
+
+    # The parent's side.
+
+    def _serve(self, child: _Child, plan: Plan, path: Path) -> Outcome:
+        import time
+
+        message = pickle.dumps((plan, path))
+        started = time.perf_counter()
+        try:
+            child.link.sendall(_AWAKE)
+            awake = child.link.recv(1)
+            self.wake_seconds = time.perf_counter() - started
+            child.link.sendall(_HEAD.pack(len(message)) + message)
+            answer = _receive(child.link) if awake else b""
+        except OSError as error:
+            raise SnapshotError(f"the checkpoint's process cannot be reached: {error}") from error
+        if not answer:
+            raise SnapshotError("the checkpoint's process ended before its replay did")
+        outcome: Outcome | str = pickle.loads(answer)
+        if isinstance(outcome, str):
+            raise SnapshotError(f"the replay failed: {outcome}")
+        return outcome
+
+    def _reap(self, *, wait: bool = False) -> None:
+        self._dying[:] = [process for process in self._dying if not _reaped(process, wait=wait)]
+
+    # The child's side.
+
+    def _be_child(self, link: socket.socket, others: list[socket.socket]) -> NoReturn:
+        """Sleep, replay if asked to, and end; nothing that is above on the stack runs again."""
+        try:
+            gc.disable()
+            for other in others:
+                other.close()
+            _forget_signals()
+            parent = os.pidfd_open(self._owner)
+            _forget_descriptors({link.fileno(), parent})
+            if os.getppid() == self._owner and _sleep(link, parent):
+                self._replay_for_parent(link)
+        except BaseException:  # noqa: BLE001 - whatever it is, this process ends here
+            os._exit(1)
+        finally:
+            os._exit(0)
+
+    def _replay_for_parent(self, link: socket.socket) -> None:
+        link.sendall(link.recv(1))
+        message = _receive(link)
+        if not message:
+            return
+        plan, path = pickle.loads(message)
+        answer: Outcome | str
+        try:
+            replayer = Replayer(
+                self._machine,
+                native=self._native,
+                is_wanted=lambda: os.getppid() == self._owner,
+            )
+            answer = write_trace(replayer, plan, path)
+        except Exception as error:  # noqa: BLE001 - told to the parent
+            answer = f"{type(error).__name__}: {error}"
+        data = pickle.dumps(answer)
+        link.sendall(_HEAD.pack(len(data)) + data)
+
+
+def _fork() -> int:
+    """Fork without waiting for the compiler's thread, whose LLVM the child never calls."""
+    with worker.fork_at_once():
+        if threading.active_count() == 1:
+            return os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of what the module's docstring answers.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return os.fork()
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def _receive(link: socket.socket) -> bytes:
+    """Read a message with its length before it; empty where the other side is gone."""
+    head = _receive_exactly(link, _HEAD.size)
+    return _receive_exactly(link, _HEAD.unpack(head)[0]) if head else b""
+
+
+def _receive_exactly(link: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = link.recv(min(size - len(data), 1 << 20))
+        if not part:
+            return b""
+        data += part
+    return bytes(data)
+
+
+def _kill(child: _Child, dying: list[int]) -> None:
+    child.link.close()
+    with suppress(ProcessLookupError):
+        os.kill(child.process, signal.SIGKILL)
+    dying.append(child.process)
+
+
+def _reaped(process: int, *, wait: bool) -> bool:
+    """Whether *process* is gone; with *wait*, once it is."""
+    try:
+        return os.waitpid(process, 0 if wait else os.WNOHANG)[0] != 0
+    except ChildProcessError:  # somebody else in this process has waited for it
+        return True
+
+
+def _end_all(owner: int, sleeping: deque[_Child], dying: list[int]) -> None:
+    if os.getpid() != owner:
+        return  # in a process that was forked for something else
+    while sleeping:
+        _kill(sleeping.pop(), dying)
+    while dying:
+        _reaped(dying.pop(), wait=True)
+
+
+def _forget_signals() -> None:
+    """Let nothing of the parent's run in a handler; all were blocked when we were forked."""
+    signal.set_wakeup_fd(-1)
+    for number in _ALL_SIGNALS:
+        with suppress(OSError, ValueError):
+            handler: Any = signal.getsignal(number)
+            if callable(handler):
+                signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL_SIGNALS)
+
+
+def _forget_descriptors(kept: set[int]) -> None:
+    """Replace all descriptors but those *kept* by the null device.
+
+    They stay taken, so objects that close theirs close nothing of ours.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        if number not in kept and number != null:
+            with suppress(OSError):  # the one that listdir used
+                os.fstat(number)
+                os.dup2(null, number, inheritable=False)
+    os.close(null)
+
+
+def _sleep(link: socket.socket, parent: int) -> bool:
+    """Wait; whether the parent has sent something."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    poll.register(parent, select.POLLIN)
+    ready = dict(poll.poll())
+    return parent not in ready and bool(ready.get(link.fileno(), 0) & select.POLLIN)
