@@ -6,8 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from rvjit.jit.engine import Job
 
@@ -73,20 +72,17 @@ _hurried: int | None = None  # the thread that forks at once
 _held: _Worker | None = None  # whose lock the forking thread holds
 
 
-@contextmanager
-def fork_at_once() -> Iterator[None]:
-    """Let this thread fork without waiting; the child must neither compile nor take locks."""
+def fork_at_once() -> None:
+    """Let this thread's next fork not wait; the child must neither compile nor take locks."""
     global _hurried  # noqa: PLW0603
     _hurried = threading.get_ident()
-    try:
-        yield
-    finally:
-        _hurried = None
 
 
 def _quiesce() -> None:
-    global _held  # noqa: PLW0603
-    if _worker is not None and _hurried != threading.get_ident():
+    global _held, _hurried  # noqa: PLW0603
+    if _hurried == threading.get_ident():
+        _hurried = None
+    elif _worker is not None:
         _worker.building.acquire()
         _held = _worker
 

@@ -19,15 +19,18 @@ What makes a fork of a process with threads and a JIT safe here:
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has the documented module only
+import _socket
 import gc
 import os
 import pickle
 import resource
 import select
 import signal
-import socket
 import struct
+import sys
 import threading
+import time
 import warnings
 import weakref
 from collections import deque
@@ -47,7 +50,16 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("<Q")
 _AWAKE = b"!"
-_ALL_SIGNALS = frozenset(signal.valid_signals())
+
+# `signal.pthread_sigmask` turns numbers into enums, which is most of what a fork touches after it.
+_mask = _signal.pthread_sigmask
+_BLOCK, _UNBLOCK, _SET = (
+    int(how) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK, signal.SIG_SETMASK)
+)
+_ALL_SIGNALS = [int(number) for number in signal.valid_signals()]
+
+
+_WARNED = sys.hexversion >= 0x30C0000  # about threads
 
 
 def unavailable() -> str | None:
@@ -59,10 +71,18 @@ def unavailable() -> str | None:
 class _Child:
     """A sleeping process, as its parent sees it."""
 
-    def __init__(self, process: int, link: socket.socket, faults: int) -> None:
-        self.process = process
-        self.link = link
-        self.faults = faults  # of the parent, when it was made
+    def __init__(self) -> None:
+        ours, theirs = _socket.socketpair()  # `socket` makes more of them than numbers
+        self.link = ours.detach()
+        self.other_end = theirs.detach()  # the child's
+        self.faults = _page_faults()  # of the parent
+        self.process = 0
+
+    def kill(self) -> None:
+        """Have it end; it is to be waited for then."""
+        os.close(self.link)
+        with suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
 
 
 class Forks:
@@ -97,24 +117,30 @@ class Forks:
 
     def take(self) -> None:
         """Add a checkpoint: the state now."""
-        ours, theirs = socket.socketpair()
-        others = [child.link for child in self._sleeping]
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
-        try:
-            process = _fork()
-            if not process:
-                self._be_child(theirs, [ours, *others])
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        self._sleeping.append(_Child(process, ours, _page_faults()))
         self._reap()
+        child = _Child()
+        self._sleeping.append(child)
+        before = _mask(_BLOCK, _ALL_SIGNALS)
+        worker.fork_at_once()
+        # From here on every page that is written is copied first, Python's own above all, so as
+        # little as possible is done.
+        try:
+            child.process = _fork()
+        except OSError:
+            _mask(_SET, before)
+            os.close(child.other_end)
+            os.close(self._sleeping.pop().link)
+            raise
+        if not child.process:
+            self._be_child(child)
+        _mask(_SET, before)
+        os.close(child.other_end)
 
     def drop_oldest(self) -> None:
         """Forget the oldest checkpoint; its process is reaped some time later."""
         child = self._sleeping.popleft()
-        _kill(child, self._dying)
-        self._reap()
+        child.kill()
+        self._dying.append(child.process)
 
     def replay(self, plan: Plan, path: Path) -> Outcome:
         """Wake the oldest, kill the others, and wait until it has replayed; then there are none.
@@ -123,11 +149,12 @@ class Forks:
         """
         oldest = self._sleeping.popleft()
         while self._sleeping:
-            _kill(self._sleeping.pop(), self._dying)
+            self.drop_oldest()
         try:
             return self._serve(oldest, plan, path)
         finally:
-            _kill(oldest, self._dying)
+            oldest.kill()
+            self._dying.append(oldest.process)
             with suppress(OSError):
                 temporary_of(path, oldest.process).unlink()
             self._reap(wait=True)
@@ -139,15 +166,13 @@ class Forks:
     # The parent's side.
 
     def _serve(self, child: _Child, plan: Plan, path: Path) -> Outcome:
-        import time
-
         message = pickle.dumps((plan, path))
         started = time.perf_counter()
         try:
-            child.link.sendall(_AWAKE)
-            awake = child.link.recv(1)
+            _send(child.link, _AWAKE)
+            awake = os.read(child.link, 1)
             self.wake_seconds = time.perf_counter() - started
-            child.link.sendall(_HEAD.pack(len(message)) + message)
+            _send(child.link, _HEAD.pack(len(message)) + message)
             answer = _receive(child.link) if awake else b""
         except OSError as error:
             raise SnapshotError(f"the checkpoint's process cannot be reached: {error}") from error
@@ -163,15 +188,14 @@ class Forks:
 
     # The child's side.
 
-    def _be_child(self, link: socket.socket, others: list[socket.socket]) -> NoReturn:
+    def _be_child(self, child: _Child) -> NoReturn:
         """Sleep, replay if asked to, and end; nothing that is above on the stack runs again."""
         try:
             gc.disable()
-            for other in others:
-                other.close()
             _forget_signals()
+            link = child.other_end
             parent = os.pidfd_open(self._owner)
-            _forget_descriptors({link.fileno(), parent})
+            _forget_descriptors({link, parent})
             if os.getppid() == self._owner and _sleep(link, parent):
                 self._replay_for_parent(link)
         except BaseException:  # noqa: BLE001 - whatever it is, this process ends here
@@ -179,8 +203,8 @@ class Forks:
         finally:
             os._exit(0)
 
-    def _replay_for_parent(self, link: socket.socket) -> None:
-        link.sendall(link.recv(1))
+    def _replay_for_parent(self, link: int) -> None:
+        _send(link, os.read(link, 1))
         message = _receive(link)
         if not message:
             return
@@ -196,45 +220,42 @@ class Forks:
         except Exception as error:  # noqa: BLE001 - told to the parent
             answer = f"{type(error).__name__}: {error}"
         data = pickle.dumps(answer)
-        link.sendall(_HEAD.pack(len(data)) + data)
+        _send(link, _HEAD.pack(len(data)) + data)
 
 
 def _fork() -> int:
-    """Fork without waiting for the compiler's thread, whose LLVM the child never calls."""
-    with worker.fork_at_once():
-        if threading.active_count() == 1:
-            return os.fork()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of what the module's docstring answers.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return os.fork()
+    if not _WARNED or threading.active_count() == 1:
+        return os.fork()
+    with warnings.catch_warnings():
+        # Python warns of what the module's docstring answers.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def _receive(link: socket.socket) -> bytes:
+def _send(link: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(link, view) :]
+
+
+def _receive(link: int) -> bytes:
     """Read a message with its length before it; empty where the other side is gone."""
     head = _receive_exactly(link, _HEAD.size)
     return _receive_exactly(link, _HEAD.unpack(head)[0]) if head else b""
 
 
-def _receive_exactly(link: socket.socket, size: int) -> bytes:
+def _receive_exactly(link: int, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
-        part = link.recv(min(size - len(data), 1 << 20))
+        part = os.read(link, min(size - len(data), 1 << 20))
         if not part:
             return b""
         data += part
     return bytes(data)
-
-
-def _kill(child: _Child, dying: list[int]) -> None:
-    child.link.close()
-    with suppress(ProcessLookupError):
-        os.kill(child.process, signal.SIGKILL)
-    dying.append(child.process)
 
 
 def _reaped(process: int, *, wait: bool) -> bool:
@@ -249,7 +270,9 @@ def _end_all(owner: int, sleeping: deque[_Child], dying: list[int]) -> None:
     if os.getpid() != owner:
         return  # in a process that was forked for something else
     while sleeping:
-        _kill(sleeping.pop(), dying)
+        child = sleeping.pop()
+        child.kill()
+        dying.append(child.process)
     while dying:
         _reaped(dying.pop(), wait=True)
 
@@ -263,7 +286,7 @@ def _forget_signals() -> None:
             if callable(handler):
                 signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL_SIGNALS)
+    _mask(_UNBLOCK, _ALL_SIGNALS)
 
 
 def _forget_descriptors(kept: set[int]) -> None:
@@ -281,10 +304,10 @@ def _forget_descriptors(kept: set[int]) -> None:
     os.close(null)
 
 
-def _sleep(link: socket.socket, parent: int) -> bool:
+def _sleep(link: int, parent: int) -> bool:
     """Wait; whether the parent has sent something."""
     poll = select.poll()
     poll.register(link, select.POLLIN)
     poll.register(parent, select.POLLIN)
     ready = dict(poll.poll())
-    return parent not in ready and bool(ready.get(link.fileno(), 0) & select.POLLIN)
+    return parent not in ready and bool(ready.get(link, 0) & select.POLLIN)

@@ -135,6 +135,7 @@ class Recorder:
         self._flagged.clear()
         self._stood = registers_of(self.machine)
         self.fault = None
+        self.is_full = False
 
     # A watcher.
 

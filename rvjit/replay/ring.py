@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -127,9 +128,12 @@ class CheckpointRing:
         if unknown := self._failures - {*ALL_FAILURES}:
             shown = ", ".join(sorted(unknown))
             raise ConfigError(f"unknown failure {shown}: known are {', '.join(ALL_FAILURES)}")
+        if not os.access(self._path.parent, os.W_OK):
+            raise ConfigError(f"on_failure {self._path}: there is no such folder to write to")
         self._check = check
         self.kind = _chosen(kind, vm.machine.memory.size, max_bytes)
         self.replay: Replay | None = None  # the last one
+        self.problem: Exception | None = None  # why there is none
         self._keeper: _Keeper | None = None
         self._marks: deque[tuple[int, int]] = deque()  # cycle and number of changes of each
         self._closed = False
@@ -167,25 +171,32 @@ class CheckpointRing:
     ) -> RunResult:
         """As `VM.run`; where that is a failure, `replay` says afterwards what was done about it.
 
-        The result and exceptions are those of `VM.run`.
+        The result and exceptions are those of `VM.run`. Where there could be no replay, `problem`
+        is why.
         """
-        try:
+        with self.guarding():
             result = self.advance(cycle_limit=cycle_limit, timeout=timeout, until=until)
             if self._check is not None:
                 self._check(self._vm)
+        self.judge(result)
+        return result
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Replay where what is done in this context ends by an exception, which goes on."""
+        try:
+            yield
         except KeyboardInterrupt:
             self._fail_if("interrupt", "Ctrl-C")
             raise
         except EngineMismatch as mismatch:
             self._fail_if("mismatch", str(mismatch), mismatch)
             raise
-        except ConfigError:  # of this call
+        except ConfigError:  # of the call, not of the guest
             raise
         except Exception as error:
             self._fail_if("error", f"{type(error).__name__}: {error}")
             raise
-        self.judge(result)
-        return result
 
     def advance(
         self,
@@ -229,15 +240,14 @@ class CheckpointRing:
             if self._keeper is None:
                 self._keeper = self._make_keeper()
             recorder = self._recorder
-            recorder.begin()
-            self._keeper.take()
-            self._marks.append((self._vm.cycles, recorder.position))
-            while len(self._marks) > 1 and (
-                len(self._marks) > self._keep or self.size > self._max_bytes
-            ):
+            while len(self._marks) >= self._keep:
                 self._drop_oldest()
-            recorder.is_full = False
-            recorder.room = recorder.size + max(self._max_bytes // 4, 1)
+            self._marks.append((self._vm.cycles, recorder.position))
+            recorder.begin()
+            recorder.room = recorder.size + self._max_bytes // 4
+            self._keeper.take()
+            while len(self._marks) > 1 and self.size > self._max_bytes:
+                self._drop_oldest()
 
     def judge(self, result: RunResult) -> Replay | None:
         """Replay if *result*, of `advance`, counts as a failure."""
@@ -293,14 +303,19 @@ class CheckpointRing:
         assert self._keeper is not None
         self._keeper.drop_oldest()
         self._marks.popleft()
-        self._recorder.drop_before(self._marks[0][1])
+        left = self._marks[0][1] if self._marks else self._recorder.position
+        self._recorder.drop_before(left)
 
     def _fail_if(
         self, reason: str, detail: str, mismatch: EngineMismatch | None = None
     ) -> Replay | None:
         if reason not in self._failures or not self._marks:
             return None
-        return self._fail(reason, detail, mismatch)
+        try:
+            return self._fail(reason, detail, mismatch)
+        except (OSError, SnapshotError) as problem:  # what failed first matters more
+            self.problem = problem
+            return None
 
     def _fail(self, reason: str, detail: str, mismatch: EngineMismatch | None) -> Replay:
         self._check_open()
