@@ -15,6 +15,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 
 from rvjit.errors import EngineUnavailable
 
@@ -155,6 +156,11 @@ def _inherit() -> None:
 
 
 os.register_at_fork(after_in_child=_inherit)
+
+
+def address_of(function: Callable[..., object]) -> int:
+    """Return the address of a native function that ctypes knows."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 def _rounded(size: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from rvjit.machine.engine import CodeObserver, Engine
+from rvjit.machine.engine import CodeObserver, Engine, NativeRun
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
@@ -181,6 +181,13 @@ class Recorder:
             return self._ended(self.engine.step(count))
         finally:
             self._stood = registers_of(self.machine)
+
+    def native_run(self) -> NativeRun | None:
+        """Return None: what ran in a loop of native code would not be noted."""
+        return None
+
+    def ran(self, cycles: int) -> None:
+        """Do nothing: there was no native run."""
 
     def close(self) -> None:
         """Close the engine inside."""
