@@ -43,12 +43,4 @@ def say(ring: CheckpointRing) -> None:
 
 def as_dict(ring: CheckpointRing) -> dict[str, Any] | None:
     """Return the same for the JSON report; None where nothing was replayed."""
-    replay = ring.replay
-    if replay is None:
-        return None
-    return {
-        "reason": replay.reason,
-        "detail": replay.detail,
-        "trace": str(replay.path),
-        **vars(replay.outcome),
-    }
+    return None if ring.replay is None else {**vars(ring.replay), "path": str(ring.replay.path)}

@@ -61,25 +61,30 @@ class _Keeper(Protocol):
 
 @dataclass(frozen=True)
 class Replay:
-    """What was done about a failure: the trace at *path* and what it found.
+    """What was done about a failure: there is a trace at *path*.
 
-    *reason* is one of the kinds of failure, or what was given to `fail`; *detail* says more.
+    *reason* is one of the kinds of failure, or what was given to `fail`; *detail* says more. The
+    replay began at cycle *checkpoint*, and *instructions* were traced, from cycle *traced_from* to
+    *end*. *reproduced* is whether it came to the registers, cycle and fault of the run that failed;
+    None where these were wrong, as lockstep found.
     """
 
     reason: str
     detail: str
     path: Path
-    outcome: Outcome
+    checkpoint: int
+    traced_from: int
+    end: int
+    instructions: int
+    reproduced: bool | None
 
     def __str__(self) -> str:
         """Say it to people."""
-        outcome = self.outcome
-        head = f"replayed from cycle {outcome.checkpoint}, {self.path} has the last "
-        head += f"{outcome.instructions} instructions (cycles {outcome.traced_from} to "
-        head += f"{outcome.end})"
-        if outcome.reproduced is False:
-            head += "; the replay came to another state than the run: please report this"
-        return head
+        text = f"replayed from cycle {self.checkpoint}: {self.path} has what the last "
+        text += f"{self.instructions} instructions did, cycles {self.traced_from} to {self.end}"
+        if self.reproduced is False:
+            text += "; the replay came to another state than the run: please report this"
+        return text
 
 
 class CheckpointRing:
@@ -207,29 +212,31 @@ class CheckpointRing:
     ) -> RunResult:
         """Run with checkpoints as `VM.run` does without, and do nothing about failures."""
         vm, started = self._vm, time.monotonic()
+        taken = started
         limit = NO_LIMIT if cycle_limit is None else cycle_limit
         places = [until] if isinstance(until, str | int) else until
         until = frozenset(vm.address_of(place) for place in places)
         if not self._marks:
             self.checkpoint()
-        taken, slice_ = started, self._every or 0
+        due_at = self._marks[-1][0] + (self._every or 0)
         while True:
             now = time.monotonic()
             left = None if timeout is None else max(timeout - (now - started), 0)
             due = None if self._seconds is None else max(taken + self._seconds - now, 0)
             times = [each for each in (left, due) if each is not None]
             before = vm.cycles
-            bound = min(limit, self.checkpoints[-1] + slice_) if slice_ else limit
-            bound = max(bound, min(before + 1, limit))
+            bound = min(limit, max(due_at, before + 1)) if self._every else limit
             result = vm.run(cycle_limit=bound, timeout=min(times) if times else None, until=until)
-            if not self._is_due(result, limit, left, due):
+            if not self._is_due(result, bound < limit, left, due):
                 return result
+            if vm.cycles == before and self._every and not self._recorder.is_full:
+                due_at += due_at - before  # one instruction costs more than an interval
+                continue
+            due_at = vm.cycles + (self._every or 0)
             if self._check is not None:
                 self._check(vm)
             self.checkpoint()
             taken = time.monotonic()
-            if self._every:  # one instruction may cost more than an interval
-                slice_ = self._every if vm.cycles > before else 2 * slice_
             if vm.pc in until and vm.cycles > before:
                 return RunResult(Stop.BREAKPOINT, vm.cycles, vm.pc)
 
@@ -283,10 +290,12 @@ class CheckpointRing:
 
     # How it is done.
 
-    def _is_due(self, result: RunResult, limit: int, left: float | None, due: float | None) -> bool:
-        """Whether a run ended for the sake of a checkpoint."""
+    def _is_due(
+        self, result: RunResult, early: bool, left: float | None, due: float | None
+    ) -> bool:
+        """Whether a run, *early* if up to less than its cycle limit, ended for a checkpoint."""
         if result.stop is Stop.CYCLE_LIMIT:
-            return self._recorder.is_full or (bool(self._every) and result.cycles < limit)
+            return early or self._recorder.is_full
         return result.stop is Stop.TIMEOUT and due is not None and (left is None or due < left)
 
     def _make_keeper(self) -> _Keeper:
@@ -337,7 +346,7 @@ class CheckpointRing:
             outcome = self._keeper.replay(plan, self._path)
         finally:
             self._forget()
-        self.replay = Replay(reason, detail, self._path, outcome)
+        self.replay = Replay(reason, detail, self._path, **vars(outcome))
         return self.replay
 
     def _forget(self) -> None:

@@ -18,10 +18,11 @@ import rvjit
 ROOT = Path(__file__).parent.parent.parent
 
 NAMES = """
-    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost ElfError
-    EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction InternalError Isa
-    LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied PriceModel Profile
-    RunResult RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
+    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped CheckpointRing ConfigError Cost
+    ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction InternalError
+    Isa LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied PriceModel
+    Profile Replay RunResult RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch
+    Stop
     UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
