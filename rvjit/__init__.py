@@ -106,6 +106,7 @@ __all__ = [
     "PermissionDenied",
     "PriceModel",
     "Profile",
+    "Replay",
     "RunResult",
     "Runs",
     "RvjitError",

@@ -229,14 +229,14 @@ class CheckpointRing:
             result = vm.run(cycle_limit=bound, timeout=min(times) if times else None, until=until)
             if not self._is_due(result, bound < limit, left, due):
                 return result
-            if vm.cycles == before and self._every and not self._recorder.is_full:
+            if vm.cycles == before and not self._recorder.is_full:
                 due_at += due_at - before  # one instruction costs more than an interval
+                taken = time.monotonic()
                 continue
-            due_at = vm.cycles + (self._every or 0)
             if self._check is not None:
                 self._check(vm)
             self.checkpoint()
-            taken = time.monotonic()
+            due_at, taken = vm.cycles + (self._every or 0), time.monotonic()
             if vm.pc in until and vm.cycles > before:
                 return RunResult(Stop.BREAKPOINT, vm.cycles, vm.pc)
 
