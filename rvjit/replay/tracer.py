@@ -106,9 +106,9 @@ class Tracer:
         pc, cycle = machine.pc, machine.cycles
         try:
             known = self._look_up(pc)
-        except GuestFault as fault:
+        except GuestFault:
             stop = self._engine.step(1)
-            return stop, TraceEntry(cycle, pc, None, None, fault=str(fault))
+            return stop, TraceEntry(cycle, pc, None, None, fault=str(machine.fault))
         word, text = known.insn.word, known.text
         before = self._before(known) if known.accesses else ()
         stop = self._engine.step(1)

@@ -87,6 +87,7 @@ def test_a_warm_run_is_lighter_still() -> None:
         *HEAVY,
         *("dataclasses", "inspect", "typing", "pathlib", "hashlib", "socket", "urllib", "shutil"),
         *("rvjit.isa.spec", "rvjit.isa.decode", "rvjit.codegen.blocks", "rvjit.interp"),
+        *("rvjit.snapshot", "rvjit.replay", "rvjit.replay.ring", "rvjit.cli.failure"),
         *("rvjit.loader.elf", "rvjit.loader.ckb", "rvjit.engines.worker", "rvjit.cli.report"),
     }
     assert not loaded & needless
