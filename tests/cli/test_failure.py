@@ -61,9 +61,9 @@ def test_a_fault(kind: str, guest: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_input_and_output_pass_once(kind: str, guest: Any, tmp_path: Path) -> None:
     data = bytes(range(256)) * 30
-    options = ("--failure", "cycle_limit", "--cycles", 600, "--checkpoint-every", "100")
+    options = ("--failure", "cycle_limit", "--cycles", 400, "--checkpoint-every", "60")
     file = tmp_path / "trace"
-    whole = rvjit("--cycles", 600, guest("echo"), data=data)[1]
+    whole = rvjit("--cycles", 400, guest("echo"), data=data)[1]
     status, output, _ = rvjit(
         "--on-failure", file, *options, "--checkpoint-kind", kind, guest("echo"), data=data
     )
