@@ -127,7 +127,7 @@ def overhead(kind: str) -> float:
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         for with_ring in (False, True) * 3:
-            vm = VM.from_elf(example("sieve"), args=["60000"], engine="tiered", stdout=len)
+            vm = VM.from_elf(example("sieve"), args=["600000"], engine="tiered", stdout=len)
             started = time.process_time()
             if with_ring:
                 with CheckpointRing(vm, Path(folder) / "trace", seconds=0.2, kind=kind) as ring:

@@ -132,26 +132,28 @@ class Mirror:
         before: dict[int, bytes] = {}
         for page in written:
             start = page << PAGE_SHIFT
-            stop = start + PAGE_SIZE
-            old, new = bytes(copy[start:stop]), bytes(buffer[start:stop])
-            if old != new:
-                before[page] = old
-                copy[start:stop] = new
-        self._used |= before.keys()
+            there = copy[start : start + PAGE_SIZE]
+            before[page] = there.tobytes()
+            there[:] = buffer[start : start + PAGE_SIZE]
+        self._used |= written
         if self._marks:
             self._marks[-1].pages = before
 
     def _advance_flags(self, written: set[int]) -> None:
         """Do the same for flags: those that a store changed, and those of changed ranges."""
-        memory, saved = self._memory, self._flags
+        flags, saved = self._memory.flags, self._flags
         undo: list[tuple[int, bytes]] = []
-        ranges = [*self._flagged, *(range(page, page + 1) for page in written)]
-        for each in ranges:
+        for each in self._flagged:
             old = saved[each.start : each.stop].tobytes()
-            new = memory.flags[each.start : each.stop].tobytes().translate(_SAVED)
+            new = flags[each.start : each.stop].tobytes().translate(_SAVED)
             if old != new:
                 undo.append((each.start, old))
                 saved[each.start : each.stop] = new
+        for page in written:
+            value = flags[page] & SAVED_FLAGS
+            if saved[page] != value:
+                undo.append((page, bytes((saved[page],))))
+                saved[page] = value
         undo.reverse()  # the oldest change of a page that is in several ranges is undone last
         if self._marks:
             self._marks[-1].flags = undo
