@@ -69,7 +69,7 @@ class MemoryAccess:
         if effects.store is None:
             return
         if plan.ready is not None and index not in self._proven.ready:
-            self._ready_to_store(offset, plan.ready)
+            self.ready_to_store(offset, plan.ready)
         if effects.load is not None or effects.atomic is Atomic.SC:
             values[Op.LOADED] = self._plain_load(offset, access.size)
         assert effects.store.value is not None
@@ -99,7 +99,7 @@ class MemoryAccess:
         text.start(do)
         offset = self._offset(address)
         self._check(offset, Range(0, access.size))
-        self._ready_to_store(offset, Range(0, access.size))
+        self.ready_to_store(offset, Range(0, access.size))
         self._plain_store(offset, access.size, value)
         text.emit(f"br label %{done}")
         text.start(done)
@@ -140,7 +140,7 @@ class MemoryAccess:
         where = self._text.value(f"getelementptr i8, ptr %mem, i64 {offset}")
         self._text.emit(f"store i{8 * size} {value}, ptr {where}, align 1")
 
-    def _ready_to_store(self, offset: str, covered: Range) -> None:
+    def ready_to_store(self, offset: str, covered: Range) -> None:
         """Test the page's flag; the slow path readies the page, or leaves to the exact engine."""
         text = self._text
         offset = self._moved(offset, covered.low)

@@ -28,7 +28,7 @@ MIN_TURNS = 4
 # Pages whose flags are looked at together, a word of them. Pages are not made ready here: a page
 # that no turn stores to must not become dirty.
 _PAGES_AHEAD = 8
-_ALL_FAST = int.from_bytes(bytes([STORE_FAST]) * _PAGES_AHEAD, "little")
+ALL_FAST = int.from_bytes(bytes([STORE_FAST]) * _PAGES_AHEAD, "little")
 
 # A turn that moves a store farther than this is not worth looking ahead for.
 _FARTHEST = _PAGES_AHEAD * PAGE_SIZE // MIN_TURNS
@@ -143,7 +143,7 @@ class LoopEntry:
         surplus = text.value(f"shl i64 {surplus}, 3")
         word = text.value(f"lshr i64 {word}, {surplus}")
         missing = text.value(f"xor i64 {word}, -1")
-        missing = text.value(f"and i64 {missing}, {_ALL_FAST}")
+        missing = text.value(f"and i64 {missing}, {ALL_FAST}")
         bits = text.value(f"call i64 @llvm.cttz.i64(i64 {missing}, i1 false)")
         count = text.value(f"lshr i64 {bits}, 3")
         end = text.value(f"add i64 {page}, {count}")

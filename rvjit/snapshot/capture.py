@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from rvjit.errors import SnapshotMismatch
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
-from rvjit.machine.pages import DIRTY, PAGE_SHIFT, PAGE_SIZE, READABLE, SAVED_FLAGS, WRITABLE
+from rvjit.machine.pages import (
+    DIRTY,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    READABLE,
+    SAVED_FLAGS,
+    WRITABLE,
+    runs_of,
+)
 from rvjit.snapshot.identity import Identity
 from rvjit.snapshot.pages import Extent, Kind, Pages, PagesBuilder, Source, SourceId
 from rvjit.snapshot.snapshot import Cpu, Snapshot, SnapshotKind
 from rvjit.snapshot.state import EVERYTHING, HostPart, Selection, get_states, set_states
 
 _SAVED = bytes(flags & SAVED_FLAGS for flags in range(256))
-_RUN = re.compile(rb"(.)\1*", re.DOTALL)
 
 # Reads bytes ``[offset, offset + length)`` of the data of a name; None where there is no such data.
 LoadData = Callable[[SourceId, int, int], bytes | memoryview | None]
@@ -77,14 +85,16 @@ def capture_pages(
     plain = empty_flags(memory)
     builder = PagesBuilder()
 
+    runs = _runs_other_than(plain)
+
     def add_others(start: int, stop: int) -> None:
-        for run in _RUN.finditer(flags, start, stop):
-            if run[1][0] != plain:
-                builder.add_run(run.start(), run.end() - run.start(), run[1][0], others)
+        for run in runs.finditer(flags, start, stop):
+            builder.add_run(run.start(), run.end() - run.start(), run[1][0], others)
 
     at = 0
     for page in sorted({*held, *sources}) if sources else held:
-        add_others(at, page)
+        if page != at:
+            add_others(at, page)
         if sources and page in sources:
             source, noted = sources[page]
             builder.add_source(page, 1, noted, source)
@@ -95,6 +105,12 @@ def capture_pages(
         at = page + 1
     add_others(at, memory.page_count)
     return builder.build()
+
+
+@lru_cache(maxsize=2)
+def _runs_other_than(flags: int) -> re.Pattern[bytes]:
+    """Return what finds runs of pages with the same flags, but not with *flags*."""
+    return re.compile(rb"([^\x%02x])\1*" % flags, re.DOTALL)
 
 
 def pages_with_dirty(memory: Memory) -> list[int]:
@@ -168,18 +184,8 @@ def _zero(memory: Memory, pages: Pages, *, others: bool) -> None:
         extent = pages.extent_of(page)
         return others if extent is None else extent.kind is Kind.ZERO
 
-    for first, stop in _runs(filter(wanted, memory.pages_in_use())):
+    for first, stop in runs_of(filter(wanted, memory.pages_in_use())):
         memory.zero(memory.base + first * PAGE_SIZE, (stop - first) * PAGE_SIZE)
-
-
-def _runs(pages: Iterable[int]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for page in pages:
-        if found and found[-1][1] == page:
-            found[-1] = found[-1][0], page + 1
-        else:
-            found.append((page, page + 1))
-    return found
 
 
 def _apply_flags(memory: Memory, pages: Pages) -> None:

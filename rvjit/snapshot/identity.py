@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rvjit.errors import SnapshotMismatch
+from rvjit.isa.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,13 @@ class Identity:
                 raise SnapshotMismatch(each.name, _shown(wanted), _shown(there))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields, in order, as msgpack can hold them."""
+        """Return the fields, in order, as msgpack can hold them in little room.
+
+        The digest is bytes, and prices are a list in the order of `Cost`.
+        """
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return found | {"prices": dict(sorted(self.prices.items()))}
+        prices = [self.prices[cost.value] for cost in Cost]
+        return found | {"program": bytes.fromhex(self.program), "prices": prices}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Identity:
@@ -60,18 +65,25 @@ class Identity:
         wanted = {each.name: each.type for each in fields(cls)}
         if found.keys() != wanted.keys():
             raise ValueError(f"fields are {sorted(found)}, not {sorted(wanted)}")
+        given = dict(found)
+        prices, program = given["prices"], given["program"]
+        if not isinstance(prices, list) or len(prices) != len(Cost):
+            raise ValueError(f"prices = {prices!r}: expected a list of {len(Cost)} numbers")
+        if not all(type(price) is int for price in prices):
+            raise ValueError(f"prices = {prices!r}: expected numbers")
+        if not isinstance(program, bytes) or len(program) != _DIGEST_SIZE:
+            raise ValueError(f"program = {program!r}: expected {_DIGEST_SIZE} bytes")
+        given["prices"] = {cost.value: price for cost, price in zip(Cost, prices, strict=True)}
+        given["program"] = program.hex()
         for name, kind in wanted.items():
-            value = found[name]
-            good = type(value).__name__ == kind
-            if name == "prices":
-                good = isinstance(value, dict) and all(
-                    isinstance(key, str) and type(price) is int for key, price in value.items()
-                )
+            value = given[name]
+            good = name == "prices" or type(value).__name__ == kind
             if not good or (kind == "int" and not 0 <= value < 1 << 64):
                 raise ValueError(f"{name} = {value!r}")
-        return cls(**found)
+        return cls(**given)
 
 
+_DIGEST_SIZE = 32
 _OF_PROGRAM = ("program", "entry", "brk_start", "mmap_top", "stack_low")
 _NEVER_COMPARED = ("name", "price_model")
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from rvjit.machine.pages import PAGE_SIZE, SAVED_FLAGS
 
 ZERO_PAGE = bytes(PAGE_SIZE)
+_SAMPLED = 64  # every so many bytes
 _SHORTEST = 4  # numbers of an extent in its packed form
 
 
@@ -93,7 +94,8 @@ class PagesBuilder:
         self._extents: list[Extent] = []
         self._literals: list[bytes | memoryview] = []
         self._sources: list[Source] = []
-        self._seen: dict[int, int] = {}  # hash of a page to its number among the literals
+        # By a sample of a page its number among the literals, or those of several by their bytes.
+        self._seen: dict[bytes, int | dict[bytes, int]] = {}
 
     def add_bytes(self, page: int, flags: int, data: bytes | memoryview) -> None:
         """Add one page with its 4096 bytes."""
@@ -101,13 +103,26 @@ class PagesBuilder:
         if plain == ZERO_PAGE:
             self.add_run(page, 1, flags, Kind.ZERO)
             return
-        key = hash(plain)
-        number = self._seen.setdefault(key, len(self._literals))
-        if number < len(self._literals) and bytes(self._literals[number]) == plain:
+        number = self._number_of(plain)
+        if number < len(self._literals):
             self.add_run(page, 1, flags, Kind.SAME, number)
             return
         self._literals.append(data)
         self.add_run(page, 1, flags, Kind.LITERAL)
+
+    def _number_of(self, data: bytes) -> int:
+        """Return the number of the literal that is *data*, else the one that it will have.
+
+        Most pages differ from all others in the sample; a hash of a whole page is what would take
+        longest of all.
+        """
+        number = len(self._literals)
+        alike = self._seen.setdefault(data[::_SAMPLED], number)
+        if isinstance(alike, int):
+            if alike == number:
+                return number
+            alike = self._seen[data[::_SAMPLED]] = {bytes(self._literals[alike]): alike}
+        return alike.setdefault(data, number)
 
     def add_source(self, page: int, length: int, flags: int, source: Source) -> None:
         """Add pages of a data source; a run goes on where pages, flags and source do."""
@@ -131,12 +146,14 @@ class PagesBuilder:
 
     def add_run(self, page: int, length: int, flags: int, kind: Kind, argument: int = 0) -> None:
         """Add pages that need no bytes of their own, joined to the last extent if alike."""
-        last = self._extents[-1] if self._extents else None
-        alike = last is not None and last.stop == page and last[2:] == (flags, kind, argument)
-        if last is not None and alike:
-            self._extents[-1] = last._replace(length=last.length + length)
-        else:
-            self._extents.append(Extent(page, length, flags, kind, argument))
+        extents = self._extents
+        if extents:
+            last = extents[-1]
+            first, before, *alike = last
+            if first + before == page and alike == [flags, kind, argument]:
+                extents[-1] = last._replace(length=before + length)
+                return
+        extents.append(Extent(page, length, flags, kind, argument))
 
     def build(self) -> Pages:
         """Return what was collected."""
@@ -147,11 +164,11 @@ def pack_extents(extents: Iterable[Extent]) -> list[int]:
     """Return extents as a flat list of small numbers; `unpack_extents` reads it."""
     packed: list[int] = []
     at = 0
-    for extent in extents:
-        packed += (extent.first - at, extent.length, extent.flags, int(extent.kind))
-        if extent.kind in _WITH_ARGUMENT:
-            packed.append(extent.argument)
-        at = extent.stop
+    for first, length, flags, kind, argument in extents:
+        packed += (first - at, length, flags, int(kind))
+        if kind in _WITH_ARGUMENT:
+            packed.append(argument)
+        at = first + length
     return packed
 
 

@@ -11,7 +11,6 @@ from rvjit.bits import MASK64, to_signed
 from rvjit.codegen.cache import NO_CACHE, code_cache
 from rvjit.codegen.digests import digest
 from rvjit.errors import (
-    CallStopped,
     ConfigError,
     GuestFault,
     LoadError,
@@ -53,13 +52,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from rvjit.machine.engine import Engine
     from rvjit.vm.backtrace import Frame
+    from rvjit.vm.calls import Calls
+    from rvjit.vm.clones import Clones
     from rvjit.vm.rounds import Rounds
     from rvjit.vm.snapshots import Snapshots
     from rvjit.vm.views import MemoryView, Registers
 
     _Bound = TypeVar("_Bound")
 else:  # few runs use any of it
+    Calls = later("rvjit.vm.calls", "Calls", ("call",))
+    Clones = later("rvjit.vm.clones", "Clones", ("clone",))
     Rounds = later("rvjit.vm.rounds", "Rounds", ("run_each",))
     Snapshots = later(
         "rvjit.vm.snapshots",
@@ -67,6 +71,7 @@ else:  # few runs use any of it
         (
             "_check_alone",
             "_checkpoint",
+            "_new_checkpoint",
             "_no_checkpoint",
             "add_host_state",
             "apply_snapshot",
@@ -90,11 +95,9 @@ _NOWHERE: frozenset[int] = frozenset()
 _OUTCOMES = (int, Exit, Raise, Restart)
 
 _ECALL_LENGTH = 4
-_MAX_ARGUMENTS = 8
-_STACK_ALIGN = 16
 
 
-class VM(Snapshots, Rounds):
+class VM(Calls, Rounds, Clones, Snapshots):
     """A loaded program and everything it needs to run. Make one with `VM.from_elf`.
 
     One thread at a time may run a VM, else `MachineBusy`; `pause` may be called from any thread.
@@ -113,7 +116,7 @@ class VM(Snapshots, Rounds):
         self.image = image
         self.host = host
         self.machine = machine
-        self.engine = engines.make(engine, machine)
+        self.engine_name = engine
         self.exit_code: int | None = None
         assert profile.syscalls is not None
         self._table = table(profile.syscalls).for_version(profile.vm_version)
@@ -212,8 +215,14 @@ class VM(Snapshots, Rounds):
         machine.pc = image.pc
         machine.x[SP] = image.sp
         vm = cls(machine, image, host, chosen, engine)
+        _ = vm.engine  # mistakes are told now
         vm._pristine = Pristine(machine, image.page)
         return vm
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs it; made when it is asked for. Raises `EngineUnavailable`, `ConfigError`."""
+        return engines.make(self.engine_name, self.machine)
 
     # Looking at it.
 
@@ -336,41 +345,6 @@ class VM(Snapshots, Rounds):
         """
         self.machine.request(Stop.PAUSE)
 
-    def call(
-        self,
-        function: str | int,
-        *args: int | bytes,
-        cycle_limit: int | None = None,
-        timeout: float | None = None,
-    ) -> int:
-        """Call a guest function and return its a0, unsigned.
-
-        Up to eight arguments: ints (modulo 2**64), or bytes, of which the guest gets the address of
-        a copy on its stack. Registers and pc are afterwards as before; cycles are charged. Raises
-        `CallStopped`, which holds the result, where the call ends in any other way than returning.
-        """
-        if len(args) > _MAX_ARGUMENTS:
-            raise ConfigError(f"call with {len(args)} arguments: at most {_MAX_ARGUMENTS}")
-        target = self.address_of(function)
-        machine = self.machine
-        with self._entry:
-            exited, self.exit_code = self.exit_code, None  # one may call into a guest that ended
-            saved = machine.x.tolist(), machine.pc
-            home = machine.memory.base + machine.memory.size  # never executable
-            try:
-                self._pass_arguments(args)
-                machine.x[RA] = home
-                machine.pc = target
-                result = self.run(cycle_limit=cycle_limit, timeout=timeout, until=home)
-                if result.stop is not Stop.BREAKPOINT:
-                    raise CallStopped(str(function), result, self.fault_report(result))
-                return machine.x[A0]
-            finally:
-                for number, value in enumerate(saved[0]):
-                    machine.x[number] = value
-                machine.pc = saved[1]
-                self.exit_code = exited
-
     def reset(self) -> None:
         """Go back to the moment right after loading, so that `run` runs the program anew.
 
@@ -401,7 +375,8 @@ class VM(Snapshots, Rounds):
                 raise ConfigError("close() inside a handler: the run that called it is not over")
             self._entry.closed = True
             self.host.close()
-            self.engine.close()
+            if "engine" in vars(self):
+                self.engine.close()
 
     # Extending it.
 
@@ -555,17 +530,6 @@ class VM(Snapshots, Rounds):
             raise ConfigError(f"a host function returns an int or None, not {outcome!r}")
         machine.pc = machine.x[RA] & ~1
         return None
-
-    def _pass_arguments(self, args: Sequence[int | bytes]) -> None:
-        machine = self.machine
-        for index, arg in enumerate(args):
-            if isinstance(arg, int):
-                machine.x[A0 + index] = arg & MASK64
-                continue
-            address = (machine.x[SP] - len(arg)) & -_STACK_ALIGN & MASK64
-            machine.memory.write(address, arg)
-            machine.x[SP] = address
-            machine.x[A0 + index] = address
 
     def _result(self, stop: Stop) -> RunResult:
         machine = self.machine

@@ -14,16 +14,19 @@ from pathlib import Path
 import pytest
 
 import rvjit
+from rvjit.vm.calls import Calls
+from rvjit.vm.clones import Clones
+from rvjit.vm.rounds import Rounds
+from rvjit.vm.snapshots import Snapshots
 
 ROOT = Path(__file__).parent.parent.parent
 
 NAMES = """
     Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped CheckpointRing ConfigError Cost
-    ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction InternalError
-    Isa LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied PriceModel
-    Profile Replay RunResult RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch
-    Stop
-    UNIT_PRICES UnknownSymbol UnknownSyscall VM example
+    Coverage ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction
+    InternalError Isa LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied
+    PriceModel Profile Replay RunResult Runs RvjitError Snapshot SnapshotError SnapshotFormatError
+    SnapshotMismatch Stop UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
 HEAVY = ("llvmlite", "elftools", "msgpack", "rich", "importlib.metadata", "numpy")
@@ -87,10 +90,22 @@ def test_a_warm_run_is_lighter_still() -> None:
         *HEAVY,
         *("dataclasses", "inspect", "typing", "pathlib", "hashlib", "socket", "urllib", "shutil"),
         *("rvjit.isa.spec", "rvjit.isa.decode", "rvjit.codegen.blocks", "rvjit.interp"),
-        *("rvjit.snapshot", "rvjit.replay", "rvjit.replay.ring", "rvjit.cli.failure"),
         *("rvjit.loader.elf", "rvjit.loader.ckb", "rvjit.engines.worker", "rvjit.cli.report"),
+        *(f"rvjit.vm.{part}" for part in ("calls", "clones", "rounds", "snapshots")),
+        *("rvjit.snapshot", "rvjit.machine.image", "rvjit.syscalls.state"),
+        *("rvjit.replay", "rvjit.cli.failure"),
     }
     assert not loaded & needless
+
+
+@pytest.mark.parametrize("base", [Calls, Clones, Rounds, Snapshots])
+def test_what_a_vm_imports_later_is_there(base: type) -> None:
+    """Each public name of the class is one that stands in for it."""
+    names = [name for name in vars(base) if not name.startswith("_")]
+    assert names
+    script = f"import rvjit\nassert set({names}) <= set(dir(rvjit.VM))"
+    assert base.__module__ not in loaded_by(script)
+    assert base.__module__ in loaded_by(f"{script}\nassert rvjit.VM.{names[-1]}.__doc__")
 
 
 def test_the_reference_runs_without_llvm() -> None:

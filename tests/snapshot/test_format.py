@@ -31,6 +31,7 @@ from rvjit.snapshot.pages import (
     pack_extents,
     unpack_extents,
 )
+from tests.engines.assemble import R, X, assemble, elf
 from tests.snapshot.conftest import load_busy, state_of
 
 RW = READABLE | WRITABLE
@@ -75,6 +76,29 @@ def test_equal_states_have_equal_bytes(data: bytes) -> None:
     other.run(cycle_limit=100)
     other.run(cycle_limit=500)
     assert other.snapshot().to_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["full", "dirty"])
+@pytest.mark.parametrize("count", [0, 1, 16, 256])
+def test_size_is_that_of_the_pages(kind: str, count: int) -> None:
+    """Pages that lie apart cost 4112 bytes at most, equal ones and zeros nearly nothing."""
+    vm = VM.from_elf(elf(assemble("_start: j _start"), R | X), memory_size=16 << 20)
+    rng, start = random.Random(1), 0x100000
+    vm.machine.memory.protect(start, 8 << 20, read=True, write=True, execute=False)
+    for number in range(count):
+        address = start + 2 * number * PAGE_SIZE
+        vm.memory[address : address + PAGE_SIZE] = rng.randbytes(PAGE_SIZE)
+    memory = vm.machine.memory
+    pages = len(vm.memory.dirty_pages if kind == "dirty" else memory.pages_in_use())
+    size = len(vm.snapshot(kind).to_bytes())
+    assert size <= pages * 4112 + 1024
+    alike = rng.randbytes(PAGE_SIZE)
+    more = start + 1024 * PAGE_SIZE
+    for number in range(500):
+        address = more + number * PAGE_SIZE
+        vm.memory[address : address + PAGE_SIZE] = alike if number % 5 else bytes(PAGE_SIZE)
+    extents = 2 * 500 / 5
+    assert len(vm.snapshot(kind).to_bytes()) <= size + 4112 + 8 * extents
 
 
 def test_a_live_snapshot_has_the_same_bytes(stopped: VM, data: bytes, tmp_path: Path) -> None:

@@ -76,7 +76,13 @@ def test_examples_go_on(each, seeds: Callable[[int], range]) -> None:
 RECORDED = json.loads((VECTORS / "vectors.json").read_text())
 
 
-@pytest.mark.parametrize("index", range(0, len(RECORDED), 6))
+@pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(index, marks=pytest.mark.slow if index % 6 else ())
+        for index in range(len(RECORDED))
+    ],
+)
 @pytest.mark.parametrize("kind", ["full", "dirty"])
 def test_recorded_programs_go_on(index: int, kind: str) -> None:
     """Under CKB's rules; every stop that a real CKB-VM recorded is passed through a snapshot."""

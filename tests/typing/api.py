@@ -111,3 +111,16 @@ def extend(vm: rvjit.VM) -> int:
         raise
     except (rvjit.ConfigError, rvjit.ElfError, rvjit.MachineBusy, rvjit.RvjitError):
         raise
+
+
+def again_and_again(vm: rvjit.VM, inputs: list[bytes]) -> int:
+    checkpoint = vm.checkpoint(deny=["clock"])
+    seen = rvjit.Coverage("counters", 64)
+    runs = vm.run_each(inputs, at="buffer", size_register="a1", until=["done"], coverage=seen)
+    assert_type(runs, rvjit.Runs)
+    assert_type(runs[0], rvjit.RunResult)
+    assert_type(runs[1:], list[rvjit.RunResult])
+    assert_type(runs.fresh, list[int])
+    assert_type(vm.clone(stdin=b""), rvjit.VM)
+    assert_type(rvjit.VM.from_snapshot(vm.snapshot("dirty")), rvjit.VM)
+    return checkpoint.depth
