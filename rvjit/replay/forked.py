@@ -29,7 +29,6 @@ import select
 import signal
 import struct
 import sys
-import threading
 import time
 import warnings
 import weakref
@@ -117,6 +116,7 @@ class Forks:
 
     def take(self) -> None:
         """Add a checkpoint: the state now."""
+        self._check_owner()
         self._reap()
         child = _Child()
         self._sleeping.append(child)
@@ -138,6 +138,7 @@ class Forks:
 
     def drop_oldest(self) -> None:
         """Forget the oldest checkpoint; its process is reaped some time later."""
+        self._check_owner()
         child = self._sleeping.popleft()
         child.kill()
         self._dying.append(child.process)
@@ -147,6 +148,7 @@ class Forks:
 
         Raises `SnapshotError` where it fails.
         """
+        self._check_owner()
         oldest = self._sleeping.popleft()
         while self._sleeping:
             self.drop_oldest()
@@ -164,6 +166,10 @@ class Forks:
         self._end()
 
     # The parent's side.
+
+    def _check_owner(self) -> None:
+        if os.getpid() != self._owner:
+            raise SnapshotError(f"these checkpoints are those of process {self._owner}")
 
     def _serve(self, child: _Child, plan: Plan, path: Path) -> Outcome:
         message = pickle.dumps((plan, path))
@@ -224,7 +230,7 @@ class Forks:
 
 
 def _fork() -> int:
-    if not _WARNED or threading.active_count() == 1:
+    if not _WARNED:
         return os.fork()
     with warnings.catch_warnings():
         # Python warns of what the module's docstring answers.

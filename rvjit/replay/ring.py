@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rvjit.errors import ConfigError, EngineMismatch, SnapshotError
+from rvjit.errors import (
+    ConfigError,
+    EngineMismatch,
+    MachineBusy,
+    SnapshotError,
+    UnknownSymbol,
+)
 from rvjit.machine.layout import NO_LIMIT, word_of
 from rvjit.machine.stop import Stop
 from rvjit.replay.recorder import Recorder
@@ -197,7 +203,7 @@ class CheckpointRing:
         except EngineMismatch as mismatch:
             self._fail_if("mismatch", str(mismatch), mismatch)
             raise
-        except ConfigError:  # of the call, not of the guest
+        except (ConfigError, MachineBusy, UnknownSymbol):  # of the call, not of the guest
             raise
         except Exception as error:
             self._fail_if("error", f"{type(error).__name__}: {error}")
@@ -249,10 +255,11 @@ class CheckpointRing:
             recorder = self._recorder
             while len(self._marks) >= self._keep:
                 self._drop_oldest()
-            self._marks.append((self._vm.cycles, recorder.position))
             recorder.begin()
             recorder.room = recorder.size + self._max_bytes // 4
+            mark = self._vm.cycles, recorder.position
             self._keeper.take()
+            self._marks.append(mark)
             while len(self._marks) > 1 and self.size > self._max_bytes:
                 self._drop_oldest()
 
@@ -343,7 +350,7 @@ class CheckpointRing:
             last=self._last,
         )
         try:
-            outcome = self._keeper.replay(plan, self._path)
+            outcome = self._keeper.replay(plan, self._path.absolute())
         finally:
             self._forget()
         self.replay = Replay(reason, detail, self._path, **vars(outcome))

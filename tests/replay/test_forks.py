@@ -113,10 +113,14 @@ def test_another_forks_child_leaves_them_alone(ring: CheckpointRing) -> None:
     ring.run(cycle_limit=250)
     process = os.fork()
     if not process:
+        status = 1
         with contextlib.suppress(BaseException):
+            with pytest.raises(SnapshotError, match="those of process"):
+                ring.checkpoint()
             ring.close()
-        os._exit(0)
-    os.waitpid(process, 0)
+            status = 0
+        os._exit(status)
+    assert os.waitpid(process, 0)[1] == 0
     assert len(children()) == 3
     assert ring.fail("now").reproduced is True
 
@@ -135,6 +139,18 @@ def test_ctrl_c_does_not_reach_them(ring: CheckpointRing) -> None:
     for process in children():
         os.kill(process, signal.SIGINT)
     assert ring.fail("now").reproduced is True
+
+
+def test_a_ring_on_another_thread(tmp_path: Path) -> None:
+    """Whose end does not matter to the processes, and which gets no signals."""
+    ring = CheckpointRing(spin(), tmp_path / "trace", every=100, keep=2, kind="fork")
+    thread = threading.Thread(target=ring.advance, kwargs={"cycle_limit": 450})
+    thread.start()
+    thread.join()
+    with ring:
+        assert ring.checkpoints == [300, 400]
+        assert sum(map(alive, children())) == 2
+        assert ring.fail("now").reproduced is True
 
 
 def test_signals_are_as_before(ring: CheckpointRing) -> None:
@@ -161,14 +177,7 @@ def test_pythons_warning_about_threads_is_answered(
     real = os.fork
     monkeypatch.setattr(forked, "_WARNED", True)
     monkeypatch.setattr(os, "fork", fork_with_warning)
-    release = threading.Event()
-    thread = threading.Thread(target=release.wait)
-    thread.start()
-    try:
-        ring.checkpoint()
-    finally:
-        release.set()
-        thread.join()
+    ring.checkpoint()
     with pytest.warns(DeprecationWarning, match="of mine"):
         warnings.warn("of mine", DeprecationWarning, stacklevel=1)
 
@@ -257,6 +266,25 @@ def test_forks_while_the_compiler_is_busy(tmp_path: Path) -> None:
         )
         assert plain.run().cycles == vm.cycles
         assert output == expected
+
+
+def test_a_process_that_cannot_be_made(
+    ring: CheckpointRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring.run(cycle_limit=250)
+    before = ring.checkpoints, len(os.listdir("/proc/self/fd"))
+
+    def fail() -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "fork", fail)
+    with pytest.raises(BlockingIOError):
+        ring.run(cycle_limit=350)
+    monkeypatch.undo()
+    assert ring.replay is not None  # an error as any other
+    assert ring.replay.reproduced is True
+    ring.close()
+    assert len(os.listdir("/proc/self/fd")) == before[1] - len(before[0])
 
 
 def test_a_childs_compiled_code_and_its_parents_are_apart() -> None:
