@@ -62,6 +62,7 @@ CODE = assemble("""
     last:   ecall
 """)
 CONTENTS = random.Random(1).randbytes(max(COUNTS) * PAGE_SIZE)
+PROGRAM = elf(CODE, R | X, ((DATA, CONTENTS, R | W),))
 
 _memcpy = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(
     ctypes.cast(ctypes.CDLL(None).memcpy, ctypes.c_void_p).value or 0
@@ -96,8 +97,7 @@ def nothing() -> None:
 
 def load(size: int, engine: str = "threaded") -> VM:
     """Load the guest into a memory of *size* bytes."""
-    program = elf(CODE, R | X, ((DATA, CONTENTS, R | W),))
-    return VM.from_elf(program, engine=engine, memory_size=size, name="snapshots")
+    return VM.from_elf(PROGRAM, engine=engine, memory_size=size, name="snapshots")
 
 
 def write_pages(vm: VM, count: int) -> None:

@@ -134,7 +134,7 @@ _ACTIONS: dict[str, Callable[[list[str]], int]] = {
 
 def _load(file: str) -> Snapshot:
     with programs.named(file):
-        return Snapshot.load(file)
+        return Snapshot.open(file)
 
 
 def _parse(action: str, words: list[str], files: int | None) -> Namespace:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from types import ModuleType
 from typing import BinaryIO
@@ -49,12 +50,18 @@ _LEVEL = 1  # of compression: on guest memory higher ones cost much and gain lit
 
 @dataclass(frozen=True)
 class Section:
-    """A named part of a snapshot; *offset* is where it was read, 0 where it was not."""
+    """A named part of a snapshot; *offset* is where it was read, 0 where it was not.
+
+    *size* and *load*, which returns the payload again, are there where the payload was left in its
+    file.
+    """
 
     name: str
     payload: bytes | memoryview
     critical: bool = True
     offset: int = 0
+    size: int = 0
+    load: Callable[[], bytes] | None = None
 
 
 def write(sections: Iterable[Section], *, compress: bool = False) -> Iterator[bytes | memoryview]:
@@ -82,13 +89,14 @@ def write(sections: Iterable[Section], *, compress: bool = False) -> Iterator[by
     yield head + _CHECKSUM.pack(zlib.crc32(head)) + payload + _CHECKSUM.pack(zlib.crc32(payload))
 
 
-def read(source: bytes | memoryview | BinaryIO) -> Iterator[Section]:
+def read(source: bytes | memoryview | BinaryIO, leave: Container[str] = ()) -> Iterator[Section]:
     """Yield the sections of a snapshot in bytes or a seekable file, checked one by one.
 
     The end is checked only when all sections were taken: what came before may be used only then.
-    Raises `SnapshotFormatError`.
+    The payloads of sections whose names are in *leave* are checked and not kept: they are read
+    again, and checked again, when they are wanted. Raises `SnapshotFormatError`.
     """
-    return _Reader(source).sections()
+    return _Reader(source).sections(leave)
 
 
 class _Reader:
@@ -101,7 +109,7 @@ class _Reader:
         self._file.seek(start)
         self._at = 0
 
-    def sections(self) -> Iterator[Section]:
+    def sections(self, leave: Container[str]) -> Iterator[Section]:
         features = self._header()
         count, seal = 0, 0
         while True:
@@ -117,6 +125,7 @@ class _Reader:
             if size != stored_size and not flags & _ZSTD:
                 reason = f"size {size} differs from stored size {stored_size}"
                 raise SnapshotFormatError(reason, offset, name)
+            place = self._file.tell()
             payload, payload_sum = self._checked(stored_size, name, "its contents")
             if name == _END_NAME:
                 break
@@ -124,11 +133,27 @@ class _Reader:
                 payload = _decompressed(payload, size, offset, name)
             count += 1
             seal = zlib.crc32(head_sum + payload_sum, seal)
-            yield Section(name, payload, bool(flags & _CRITICAL), offset)
+            critical = bool(flags & _CRITICAL)
+            if name in leave:
+                load = partial(self._load, place, size, (stored_size, payload_sum), (offset, name))
+                yield Section(name, b"", critical, offset, size, load)
+            else:
+                yield Section(name, payload, critical, offset)
         if payload != _END.pack(count, seal):
             raise SnapshotFormatError("sections are missing, added or moved", offset, name)
         if self._left:
             raise SnapshotFormatError(f"{self._left} bytes too many", self._at)
+
+    def _load(
+        self, place: int, size: int, stored: tuple[int, bytes], where: tuple[int, str]
+    ) -> bytes:
+        """Return *size* bytes of a section that were found good before."""
+        stored_size, checksum = stored
+        self._file.seek(place)
+        data = self._file.read(stored_size)
+        if _CHECKSUM.pack(zlib.crc32(data)) != checksum:
+            raise SnapshotFormatError("the file has changed since it was opened", *where)
+        return data if stored_size == size else _decompressed(data, size, *where)
 
     def _header(self) -> int:
         magic = self._take(min(len(MAGIC), self._left), "the magic number")

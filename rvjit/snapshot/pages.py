@@ -7,11 +7,12 @@ stored once, pages of zeros not at all.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import accumulate
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from rvjit.machine.pages import PAGE_SIZE, SAVED_FLAGS
 
@@ -58,6 +59,39 @@ class Extent(NamedTuple):
         return self.first + self.length
 
 
+class LeftPages(Sequence[bytes | memoryview]):
+    """Literal pages that were left in a file, in sections; the last one used is kept.
+
+    *sections* are pairs: the number of pages, and what reads their bytes.
+    """
+
+    def __init__(self, sections: Sequence[tuple[int, Callable[[], bytes]]]) -> None:
+        self._loads = [load for _, load in sections]
+        self._starts = list(accumulate((count for count, _ in sections), initial=0))
+        self._held = -1
+        self._bytes = memoryview(b"")
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> memoryview: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[memoryview]: ...
+
+    def __getitem__(self, index: int | slice) -> memoryview | list[memoryview]:
+        """Return one page, or several."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        number = range(len(self))[index]
+        section = bisect_right(self._starts, number) - 1
+        if section != self._held:
+            self._bytes, self._held = memoryview(self._loads[section]()), section
+        at = (number - self._starts[section]) * PAGE_SIZE
+        return self._bytes[at : at + PAGE_SIZE]
+
+
 _FIRST = attrgetter("first")
 
 
@@ -74,8 +108,9 @@ class Pages:
         literal = 0
         for extent in self.extents:
             if extent.kind is Kind.LITERAL:
-                yield from enumerate(self.literals[literal : literal + extent.length], extent.first)
-                literal += extent.length
+                for page in range(extent.first, extent.stop):
+                    yield page, self.literals[literal]
+                    literal += 1
             elif extent.kind is Kind.SAME:
                 for page in range(extent.first, extent.stop):
                     yield page, self.literals[extent.argument]

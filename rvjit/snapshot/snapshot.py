@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,7 +17,7 @@ from rvjit.machine.pages import PAGE_SHIFT, PAGE_SIZE, READABLE, WRITABLE
 from rvjit.snapshot import container
 from rvjit.snapshot.container import CHUNK, Section
 from rvjit.snapshot.identity import Identity
-from rvjit.snapshot.pages import Pages, Source, pack_extents, unpack_extents
+from rvjit.snapshot.pages import LeftPages, Pages, Source, pack_extents, unpack_extents
 
 _PAGES_IN_CHUNK = CHUNK // PAGE_SIZE
 _REGISTERS = 32
@@ -88,6 +90,19 @@ class Snapshot:
             return cls.read(file)
 
     @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Snapshot:
+        """Check a file as `load` does, but leave its pages there until they are used.
+
+        For large memories, of which there is then one copy less. Using a page raises
+        `SnapshotFormatError` where the file has been changed since; replacing it does no harm.
+        """
+        with ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            taken = _decode(container.read(file, leave=("data",)), leaves=True)
+            weakref.finalize(taken.pages.literals, stack.pop_all().close)
+        return taken
+
+    @classmethod
     def read(cls, file: BinaryIO) -> Snapshot:
         """Read a snapshot that is the rest of a seekable binary file."""
         return _decode(container.read(file))
@@ -129,12 +144,15 @@ def save_parts(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]
         raise
 
 
-def _decode(sections: Iterable[Section]) -> Snapshot:
+def _decode(sections: Iterable[Section], *, leaves: bool = False) -> Snapshot:
     found: dict[str, Section] = {}
     literals: list[bytes | memoryview] = []
+    left: list[tuple[int, Callable[[], bytes]]] = []
     extra: list[tuple[str, bytes]] = []
     for section in sections:
-        if section.name == "data":
+        if section.name == "data" and section.load:
+            left.append((_page_count(section, section.size), section.load))
+        elif section.name == "data":
             literals += _split(section)
         elif section.name in _DECODED:
             if section.name in found:
@@ -155,7 +173,7 @@ def _decode(sections: Iterable[Section]) -> Snapshot:
         section = found["host"]
         host = _map(section)
         section = found["page"]
-        pages = _pages(_map(section), identity, literals)
+        pages = _pages(_map(section), identity, LeftPages(left) if leaves else literals)
     except ValueError as error:
         raise _wrong(section, str(error)) from error
     return Snapshot(kind, identity, cpu, pages, host, tuple(extra))
@@ -190,7 +208,9 @@ def _cpu(found: object) -> Cpu:
     return Cpu(tuple(words[:_REGISTERS]), pc, cycles, cycle_limit, reservation, size, exit_code)
 
 
-def _pages(found: dict[str, Any], identity: Identity, literals: list[bytes | memoryview]) -> Pages:
+def _pages(
+    found: dict[str, Any], identity: Identity, literals: Sequence[bytes | memoryview]
+) -> Pages:
     extents, sources = found.get("extents"), found.get("sources")
     if not isinstance(extents, list) or not isinstance(sources, list) or len(found) != 2:
         raise ValueError(f"expected lists of extents and sources, not {sorted(found)}")
@@ -211,11 +231,15 @@ def _pages(found: dict[str, Any], identity: Identity, literals: list[bytes | mem
 
 
 def _split(section: Section) -> list[memoryview]:
-    size = len(section.payload)
+    count = _page_count(section, len(section.payload))
+    view = memoryview(section.payload)
+    return [view[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] for page in range(count)]
+
+
+def _page_count(section: Section, size: int) -> int:
     if not size or size % PAGE_SIZE:
         raise _wrong(section, f"{size} bytes: not made of pages")
-    view = memoryview(section.payload)
-    return [view[at : at + PAGE_SIZE] for at in range(0, size, PAGE_SIZE)]
+    return size // PAGE_SIZE
 
 
 def _wrong(section: Section, reason: str) -> SnapshotFormatError:

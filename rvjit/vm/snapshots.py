@@ -123,7 +123,7 @@ class Snapshots:
         from rvjit.vm.resume import make_empty, profile_of
         from rvjit.vm.vm import DEFAULT_ENGINE
 
-        taken = snapshot if isinstance(snapshot, Snapshot) else Snapshot.load(snapshot)
+        taken = snapshot if isinstance(snapshot, Snapshot) else Snapshot.open(snapshot)
         streams: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
         streams |= {"directories": directories, "engine": engine or DEFAULT_ENGINE, "cache": cache}
         if program is not None:
