@@ -492,17 +492,20 @@ def test_checkpoints_by_time(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sha256", "bytecode", "sieve", "fib"])
-def test_examples_at_many_cycles(name: str, engine: str, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["threaded", "jit", "tiered"])
+@pytest.mark.parametrize(("name", "argument"), [("sha256", "1"), ("bytecode", "1"), ("fib", "12")])
+def test_examples_at_many_cycles(
+    name: str, argument: str, engine: str, kind: str, tmp_path: Path
+) -> None:
     def load_() -> VM:
-        arguments = ["2"] if name != "fib" else ["12"]
-        return VM.from_elf(example(name), args=arguments, engine=engine, stdout=lambda data: None)
+        return VM.from_elf(
+            example(name), args=[argument], engine=engine, memory_size=4 << 20, stdout=len
+        )
 
     total = load_().run().cycles
     for stop in range(total // 7, total, total // 7):
-        vm = load_()
         with CheckpointRing(
-            vm, tmp_path / "trace", every=max(total // 20, 1), kind=kind, last=5000
+            load_(), tmp_path / "trace", every=max(total // 20, 1), kind=kind, last=5000
         ) as ring:
             ring.run(cycle_limit=stop)
             assert ring.fail("here").reproduced is True
