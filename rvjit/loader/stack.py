@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rvjit.bits import MASK32
 from rvjit.errors import ConfigError, OutOfBounds, PermissionDenied
@@ -116,7 +116,7 @@ def _auxiliary_vector(
 
 def build_ckb_stack(
     memory: Memory,
-    args: Sequence[bytes],
+    args: Collection[bytes],
     version: int,
     *,
     stack_start: int | None = None,

@@ -6,7 +6,7 @@ All raise `MemoryFault`, which ends the script; a store that raises has changed 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from struct import Struct
 
 from rvjit.bits import MASK64
@@ -78,7 +78,7 @@ def load_until_zero(memory: Memory, address: int) -> array[int]:
         size *= 2
 
 
-class Arguments:
+class Arguments(Collection[bytes]):
     """The arguments of a program that another VM starts, read from its memory one by one.
 
     What cannot be read raises when its turn comes, as CKB has it.
@@ -92,6 +92,9 @@ class Arguments:
     def __len__(self) -> int:
         # Python has no larger length. Memory ends long before so many pointers.
         return min(self._argc, MASK64 >> 2)
+
+    def __contains__(self, arg: object) -> bool:
+        return any(each == arg for each in self)
 
     def __iter__(self) -> Iterator[bytes]:
         memory, at = self._memory, self._argv

@@ -38,13 +38,14 @@ from rvjit.vm.result import ckb_view
 
 Handler: TypeAlias = Callable[[Guest], Request | None]
 
+EXEC = 2043  # of version 1 it is another call
 EXIT = 93  # dealt with by whoever runs a VM: it is never dispatched
 _ECALL_LENGTH = 4
 _WORD = 8
 
 
 def exec_program(guest: Guest) -> Request | None:
-    """exec of version 2: become another program."""
+    """Exec of version 2: become another program."""
     index, source, place, bounds, argc, argv = guest.x[A0 : A0 + 6]
     name = piece_name(source, index, place)  # as it is: a bad source is no error here
     if name is None:
@@ -132,7 +133,7 @@ def close(guest: Guest) -> Request:
 
 
 OF_VERSION_2: Mapping[int, Handler] = {
-    2043: exec_program,
+    EXEC: exec_program,
     2601: spawn,
     2602: wait,
     2603: process_id,
@@ -177,4 +178,4 @@ def of_tables(version: int, host: Host) -> dict[int, Handler]:
         for number, entry in table.entries.items()
         if not entry.ends
     }
-    return found | OF_VERSION_2 if version >= 2 else found
+    return found | dict(OF_VERSION_2) if version >= 2 else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Population:
     def __len__(self) -> int:
         return len(self.live) + len(self.suspended)
 
-    def boot(self, location: Location, args: Sequence[bytes] | Arguments) -> Guest:
+    def boot(self, location: Location, args: Collection[bytes]) -> Guest:
         """Make a new VM of the program at *location*. Raises `ScriptError`."""
         vm_id = self.next_id
         self.next_id += 1
@@ -176,7 +176,7 @@ class Population:
         self,
         vm_id: int,
         program: ScriptProgram,
-        args: Sequence[bytes] | Arguments,
+        args: Collection[bytes],
         cycles: int = 0,
     ) -> Guest:
         hardware = self._machines.take_blank(program)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,6 @@ from rvjit.loader.symbols import SymbolTable
 from rvjit.machine.layout import NO_RESERVATION
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import READABLE, WRITABLE
-from rvjit.scheduler.access import Arguments
 from rvjit.scheduler.data import Location
 from rvjit.snapshot.sourced import DataSource, SourcedContext
 
@@ -72,7 +71,7 @@ def load_program(
     machine: Machine,
     context: SourcedContext,
     program: ScriptProgram,
-    args: Sequence[bytes] | Arguments,
+    args: Collection[bytes],
 ) -> int:
     """Load *program* with *args* into a blank machine; return the bytes that have to be paid for.
 

@@ -177,11 +177,11 @@ def unpack_state(packed: Sequence[object]) -> State:
             kind = _KINDS[name]
             if len(numbers) != len(kind._fields):
                 raise ValueError(f"state {packed!r}: takes {len(kind._fields)} numbers")
-            for number in numbers:
-                if type(number) is not int or not 0 <= number < 1 << 64:
-                    raise ValueError(f"state {packed!r}: {number!r} is no 64-bit number")
+            words = [each for each in numbers if type(each) is int and 0 <= each < 1 << 64]
+            if words != numbers:
+                raise ValueError(f"state {packed!r}: not of 64-bit numbers")
             if kind is Runnable:
                 return RUNNABLE
-            return TERMINATED if kind is Terminated else kind(*numbers)
+            return TERMINATED if kind is Terminated else kind(*words)
         case _:
             raise ValueError(f"state {packed!r}: unknown")

@@ -123,7 +123,7 @@ class Runner:
             pause.attach(machine)
         if self._interrupted:
             machine.request(Stop.INTERRUPT)
-        x, words, handlers = guest.x, guest.words, self._handlers
+        x, handlers = guest.x, self._handlers
         while True:
             stop = engine.run() if self._step is None else self._run_in_steps(guest)
             if stop is Stop.SYSCALL:

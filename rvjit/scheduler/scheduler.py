@@ -21,13 +21,16 @@ from rvjit.errors import (
     ScriptPaused,
 )
 from rvjit.machine.machine import Machine
-from rvjit.scheduler.calls import adapt, of_tables
+from rvjit.scheduler.calls import EXEC, adapt, of_tables
 from rvjit.scheduler.data import PROGRAM, ROOT_LOCATION, DataPieces
 from rvjit.scheduler.events import Account, Observer
+from rvjit.scheduler.exec1 import exec_at_once
 from rvjit.scheduler.limits import MAX_CYCLES, ROOT, SUCCESS, SWAP_CYCLES
+from rvjit.scheduler.loads import OF_DATA, of_transaction
 from rvjit.scheduler.machines import Machines
 from rvjit.scheduler.pipes import Pipes
 from rvjit.scheduler.population import Population
+from rvjit.scheduler.replies import Replies
 from rvjit.scheduler.requests import (
     RUNNABLE,
     TERMINATED,
@@ -36,11 +39,17 @@ from rvjit.scheduler.requests import (
     Waiting,
     describe,
 )
-from rvjit.scheduler.replies import Replies
-from rvjit.scheduler.runner import Exited, PauseSignal, Runner, StepObserver, check_handlers
+from rvjit.scheduler.runner import (
+    Exited,
+    PauseSignal,
+    Runner,
+    StepObserver,
+    as_script_error,
+    check_handlers,
+)
 from rvjit.scheduler.runner import Outcome as RunOutcome
-from rvjit.scheduler.runner import as_script_error
 from rvjit.scheduler.suspended import FullSuspendedState, VmAtRest
+from rvjit.scheduler.transaction import TransactionContext
 from rvjit.snapshot.sourced import DataSource
 from rvjit.syscalls import Call, Host
 from rvjit.syscalls import Outcome as CallOutcome
@@ -88,11 +97,13 @@ class Scheduler:
     """Runs a script: its root VM, and all that this one spawns.
 
     *data_source* has the data that the script can name, ``program`` among them (the root's file);
-    bytes are taken for that. *version* is that of the VM and of the system calls (0, 1, 2), *isa* an
-    ISA string in place of what CKB uses for it. *args* are the root's arguments, which has none on
-    the chain. *debug* is called with the bytes of debug prints, *observer* with each `Event`, *step*
-    with the `Guest` before each instruction, which is slow. *syscalls* are handlers by number, as
-    `VM.syscall` has them, for numbers that CKB has not got, or in place of its own.
+    bytes are taken for that. With a `TransactionContext` the script can look at the transaction,
+    too; there are no calls for that otherwise. *version* is that of the VM and of the system calls
+    (0, 1, 2; by default what the transaction's script names, or 2), *isa* an ISA string in place of
+    what CKB uses for it. *args* are the root's arguments, which has none on the chain. *debug* is
+    called with the bytes of debug prints, *observer* with each `Event`, *step* with the `Guest`
+    before each instruction, which is slow. *syscalls* are handlers by number, as `VM.syscall` has
+    them, for numbers that CKB has not got, or in place of its own.
 
     CKB's own scheduler loses or repeats charges where a run is cut short (see docs/ckb.md); so does
     this one, unless it is *corrected*: then a script that was cut, suspended and resumed anywhere
@@ -106,7 +117,7 @@ class Scheduler:
         self,
         data_source: DataSource | bytes,
         *,
-        version: int = 2,
+        version: int | None = None,
         isa: str | None = None,
         args: Sequence[bytes] = (),
         engine: str = DEFAULT_ENGINE,
@@ -119,13 +130,19 @@ class Scheduler:
     ) -> None:
         if isinstance(data_source, bytes):
             data_source = DataPieces({PROGRAM: data_source})
+        if version is None:
+            version = data_source.version if isinstance(data_source, TransactionContext) else 2
         check_handlers(syscalls or {})
         profile = Profile("ckb", isa=isa or _ISAS.get(version), vm_version=version)
         self.version = version
         self.corrected = corrected
         self._args = tuple(args)
         self._host = Host(debug=debug, vm_version=version)
-        handlers = of_tables(version, self._host)
+        handlers = of_tables(version, self._host) | OF_DATA
+        if version == 1:
+            handlers[EXEC] = exec_at_once
+        if isinstance(data_source, TransactionContext):
+            handlers |= of_transaction(data_source, version)
         for number, handler in (syscalls or {}).items():
             handlers[number] = adapt(number, handler, self._host)
         self._account = account = Account(observer)
@@ -154,7 +171,7 @@ class Scheduler:
         if unknown:
             raise ConfigError(f"{', '.join(sorted(unknown))}: come from the suspended state")
         made = cls(data_source, version=state.version, corrected=state.corrected, **options)
-        made._restore(state)  # noqa: SLF001 - its own class
+        made._restore(state)
         return made
 
     # What one can see.

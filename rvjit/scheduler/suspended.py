@@ -1,8 +1,8 @@
 """FullSuspendedState: a whole script at rest, as a value and as portable bytes.
 
-The bytes are framed as those of a snapshot (`rvjit.snapshot.container`): a section ``schd`` with the
-tables of the scheduler, in msgpack, then for each VM, ascending, a section ``vm..`` that is a sourced
-snapshot of its own. Data that VMs still share with the data source are not in it.
+The bytes are framed as those of a snapshot (`rvjit.snapshot.container`): a section ``schd`` with
+the tables of the scheduler, in msgpack, then for each VM, ascending, a section ``vm..`` that is a
+sourced snapshot of its own. Data that VMs still share with the data source are not in it.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ def _from_tables(found: dict[str, Any], snapshots: list[Snapshot]) -> FullSuspen
         inherited_fd=tuple(
             (_word(vm_id), tuple(_word(fd) for fd in fds)) for vm_id, fds in found["inherited_fd"]
         ),
-        terminated_vms=tuple((_word(vm_id), _code(code)) for vm_id, code in found["terminated_vms"]),
+        terminated_vms=tuple(
+            (_word(vm_id), _code(code)) for vm_id, code in found["terminated_vms"]
+        ),
         instantiated_ids=instantiated,
     )
     _check(state)
@@ -160,8 +162,9 @@ def _check(state: FullSuspendedState) -> None:
     ids = [vm.id for vm in state.vms]
     if not ids or ids != sorted(set(ids)) or ids[-1] >= state.next_vm_id:
         raise ValueError(f"VMs {ids}: must be ascending, and below {state.next_vm_id}")
-    if not set(state.instantiated_ids) <= set(ids) or len(state.instantiated_ids) > MAX_INSTANTIATED:
-        raise ValueError(f"VMs {state.instantiated_ids} cannot all have machines")
+    with_machines = state.instantiated_ids
+    if not set(with_machines) <= set(ids) or len(with_machines) > MAX_INSTANTIATED:
+        raise ValueError(f"VMs {with_machines} cannot all have machines")
     for fd, owner in state.fds:
         if owner not in ids or fd >= state.next_fd_slot:
             raise ValueError(f"fd {fd} of VM {owner}: there is no such VM, or no such fd yet")
@@ -194,5 +197,5 @@ def _unpack(data: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"its msgpack is broken: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError("expected a map")
+        raise TypeError("expected a map")
     return found
