@@ -103,7 +103,7 @@ class Scheduler:
     what CKB uses for it. *args* are the root's arguments, which has none on the chain. *debug* is
     called with the bytes of debug prints, *observer* with each `Event`, *step* with the `Guest`
     before each instruction, which is slow. *syscalls* are handlers by number, as `VM.syscall` has
-    them, for numbers that CKB has not got, or in place of its own.
+    them, for numbers that CKB has not got, or in place of its own, and *host* is the host of these.
 
     CKB's own scheduler loses or repeats charges where a run is cut short (see docs/ckb.md); so does
     this one, unless it is *corrected*: then a script that was cut, suspended and resumed anywhere
@@ -125,6 +125,7 @@ class Scheduler:
         observer: Observer | None = None,
         step: StepObserver | None = None,
         syscalls: Mapping[int, Callable[[Call], CallOutcome]] | None = None,
+        host: Host | None = None,
         corrected: bool = False,
         cache: bool = True,
     ) -> None:
@@ -137,7 +138,8 @@ class Scheduler:
         self.version = version
         self.corrected = corrected
         self._args = tuple(args)
-        self._host = Host(debug=debug, vm_version=version)
+        self._host = Host() if host is None else host
+        self._host.debug, self._host.vm_version = debug, version
         handlers = of_tables(version, self._host) | OF_DATA
         if version == 1:
             handlers[EXEC] = exec_at_once

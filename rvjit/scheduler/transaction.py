@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -97,6 +98,20 @@ class TransactionContext:
             for key in sorted(scripts)
         )
 
+    def choose(self, script: str, program: bytes | None = None) -> TransactionContext:
+        """Return the same for a script given as ``input.0.lock`` or its hash, ``0x…``.
+
+        *program* replaces its code. Raises `ConfigError` where there is no such script.
+        """
+        if re.fullmatch("0x[0-9a-fA-F]{64}", script):
+            found = self.for_hash(bytes.fromhex(script[2:]))
+        else:
+            parts = re.fullmatch(r"(\w+)\.(\d+)\.(\w+)", script)
+            if parts is None:
+                raise ConfigError(f"script {script!r}: give input.0.lock or such, or 0x and a hash")
+            found = self.for_script(parts[3], parts[1], int(parts[2]))
+        return found if program is None else replace(found, program=program)
+
     def for_script(self, kind: str, cell: str, index: int) -> TransactionContext:
         """Return the same for the *kind* of script (lock, type) of a *cell* (input, output).
 
@@ -117,8 +132,6 @@ class TransactionContext:
 
     def for_hash(self, script_hash: bytes, kind: str | None = None) -> TransactionContext:
         """Return the same for the script with a hash. Raises `ConfigError` where there is none."""
-        from dataclasses import replace
-
         for group in self.groups:
             if group.script.hash == script_hash and kind in (None, group.kind):
                 return replace(self, group=group)

@@ -103,7 +103,7 @@ def test_cycles_by_hand() -> None:
     result = scheduler.run()
     size = len(code.data)  # what the one segment loads
     load_root = -(-(size + 16) // 4)  # and 16 bytes of stack without arguments
-    # Instructions up to the call: lw 3, bnez 3, twelve of 1 (addi, li, mv; li 2601 is two), five sd of 2.
+    # Up to the call: lw 3, bnez 3, twelve of 1 (addi, li, mv; li 2601 is two), five sd of 2.
     root = 3 + 3 + 12 * 1 + 5 * 2 + 500 + 100_000 + 800
     # The child: 1 byte of text, argc, argv[0], NULL: 25 bytes, aligned to 32. It runs first.
     load_child = -(-(size + 32) // 4)
