@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rvjit.vm.backtrace import Frame
     from rvjit.vm.profile import Profile
     from rvjit.vm.result import RunResult
+    from rvjit.vm.rounds import Coverage, Runs
     from rvjit.vm.vm import VM
 
 # Where the rest is (module, and the name there if it is another), imported when it is asked for: a
@@ -54,12 +55,14 @@ _LATER = {
     "CKB_PRICES": "isa.cost",
     "Call": "syscalls.table",
     "Cost": "isa.cost",
+    "Coverage": "vm.rounds",
     "Exit": "syscalls.table",
     "Frame": "vm.backtrace",
     "Isa": "isa.isa",
     "PriceModel": "isa.cost",
     "Profile": "vm.profile",
     "RunResult": "vm.result",
+    "Runs": "vm.rounds",
     "Snapshot": "snapshot.snapshot",
     "Stop": "machine.stop",
     "UNIT_PRICES": "isa.cost",
@@ -81,6 +84,7 @@ __all__ = [
     "CallStopped",
     "ConfigError",
     "Cost",
+    "Coverage",
     "ElfError",
     "EngineMismatch",
     "EngineUnavailable",
@@ -99,6 +103,7 @@ __all__ = [
     "PriceModel",
     "Profile",
     "RunResult",
+    "Runs",
     "RvjitError",
     "Snapshot",
     "SnapshotError",

@@ -10,6 +10,7 @@ import mmap
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from rvjit.errors import EngineUnavailable
 
@@ -131,6 +132,11 @@ class Arena:
             self._take_back()
             total = sum(chunk.size for chunk in self._chunks)
             return total - sum(room for chunk in self._chunks for _, room in chunk.free)
+
+
+def address_of(function: Callable[..., object]) -> int:
+    """Return the address of a native function that ctypes knows."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 def _rounded(size: int) -> int:

@@ -29,10 +29,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.engines.worker import Done
     from rvjit.jit.engine import Jit, Job
-    from rvjit.machine.engine import CodeObserver
+    from rvjit.machine.engine import CodeObserver, NativeRun
     from rvjit.machine.statistics import Statistics
 
 _CYCLES = word_of("cycles")
+_EXIT_REASON = word_of("exit_reason")
 _LIMIT_WORD = word_of("limit_word")
 
 
@@ -98,7 +99,7 @@ class Tiered:
         try:
             return self._run()
         finally:
-            self._charge(before)
+            self._charge(self.machine.words[_CYCLES] - before)
 
     def _run(self) -> Stop:
         stop = self._cold.begin()
@@ -120,10 +121,24 @@ class Tiered:
         try:
             return self._cold.step(count)
         finally:
-            self._charge(before)
+            self._charge(self.machine.words[_CYCLES] - before)
 
-    def _charge(self, before: int) -> None:
-        cycles = self.machine.words[_CYCLES] - before
+    def native_run(self) -> NativeRun:
+        """Make ready for native runs; see `rvjit.machine.engine.Engine`."""
+        run = self._cold.native_run()
+        if not self._has_hot:
+            return run
+        self._publish()
+        self._hot.begin()
+        return self._hot.alternation(self._native)
+
+    def ran(self, cycles: int) -> None:
+        """Take note of native runs; see `rvjit.machine.engine.Engine`."""
+        self._charge(cycles)
+        if self.machine.words[_EXIT_REASON] == Exit.HOT:
+            self._request(self.machine.pc)  # which is not said again
+
+    def _charge(self, cycles: int) -> None:
         if self._has_hot:
             self._hot.charged += cycles
         else:

@@ -102,6 +102,12 @@ class Interpreter:
         self._set_breakpoints(frozenset())
         return self._loop(count)
 
+    def native_run(self) -> None:
+        """Nothing runs natively."""
+
+    def ran(self, cycles: int) -> None:
+        """Never called."""
+
     def advance(self, count: int) -> Stop:
         """As `step`, but a breakpoint at or after pc stops it; for engines that fall back on us."""
         self.machine.arm_limit()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from rvjit.codegen import abi
+from rvjit.codegen.arena import address_of
 from rvjit.codegen.blob import Blob
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
 from rvjit.codegen.kept import KeptRegion, Origin
@@ -26,7 +27,7 @@ from rvjit.values import dataclass
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.codegen.blocks import RegionSource
-    from rvjit.machine.engine import CodeObserver, ExactEngine
+    from rvjit.machine.engine import CodeObserver, ExactEngine, NativeRun
     from rvjit.machine.statistics import Statistics
 
 _CYCLES = word_of("cycles")
@@ -232,6 +233,16 @@ class Jit:
         finally:
             self.charged += words[_CYCLES] - before
 
+    def native_run(self) -> NativeRun:
+        """Make ready for native runs; see `rvjit.machine.engine.Engine`."""
+        self.machine.arm_limit()
+        self.begin()
+        return address_of(self._enter), self._state_address, 0, 0
+
+    def ran(self, cycles: int) -> None:
+        """Count *cycles* that were run so."""
+        self.charged += cycles
+
     # For tiered engines, which decide themselves what is compiled, when and on what thread.
 
     def begin(self) -> None:
@@ -248,6 +259,10 @@ class Jit:
         """As `enter`, but run *cold* (its entry and argument) where there is no compiled code."""
         self._alternate(self._state_address, *cold)
         return EXITS[self.machine.words[_EXIT_REASON]]
+
+    def alternation(self, cold: tuple[int, int]) -> NativeRun:
+        """Return the native function behind `alternate`, and its arguments."""
+        return address_of(self._alternate), self._state_address, *cold
 
     def has(self, pc: int) -> bool:
         """Whether a region can be entered at *pc*."""

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rvjit.machine.statistics import Statistics
 
 
+# Address of a native function in the C convention, and three words to call it with.
+NativeRun = tuple[int, int, int, int]
+
+
 class CodeObserver(Protocol):
     """Somebody who wants to know what native code there is."""
 
@@ -54,6 +58,17 @@ class Engine(Protocol):
 
         An ecall ends it with SYSCALL and counts as run; other stops as in `run`.
         """
+
+    def native_run(self) -> NativeRun | None:
+        """Make ready for `run` on this thread and return what runs natively instead, once or often.
+
+        That comes back with an `Exit` and everything in the buffers; `ran` has to be called then. A
+        `run` goes on from there, but a system call is its caller's to do. There must be no
+        breakpoint at pc. None where guest code does not run natively.
+        """
+
+    def ran(self, cycles: int) -> None:
+        """Take note of native runs, of all their *cycles* and of the last one's exit."""
 
     def close(self) -> None:
         """Give back what was decoded or compiled."""

@@ -20,7 +20,7 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import PAGE_SHIFT, PAGE_SIZE, SAVED_FLAGS
 from rvjit.machine.pristine import Pristine
-from rvjit.snapshot.copies import Copies, NativeCopies, PlainCopies
+from rvjit.snapshot.copies import Copies, Native, NativeCopies, PlainCopies
 from rvjit.snapshot.diff import (
     Differences,
     differing_bytes,
@@ -151,7 +151,9 @@ class Checkpoint:
         self._hand_over(self._listeners.others(None), self._memory.dirty_pages)
         self._memory.arm_tracking()
         self._copies: Copies = NativeCopies(machine) if native else PlainCopies(machine)
-        self._tracker, self._native_push, self._native_restore = self._copies.native
+        native_way = self._copies.native
+        self._tracker = native_way.tracker
+        self._native_push, self._native_restore = native_way.push, native_way.restore
         self._pending: set[int] = set()  # pages that differ and are not in the dirty list
         self._flagged: list[range] = []  # pages whose flags may differ
         self._levels = [_Level(get_states(guest.parts, chosen), guest.exit_code)]
@@ -264,6 +266,22 @@ class Checkpoint:
         self._listeners.remove(self)
         self._keeping()
         del self._copies, self._levels[:]
+
+    # For who runs the guest again and again, and is alone inside it already.
+
+    def go_back(self) -> None:
+        """Do what `restore` does."""
+        self._check_open()
+        self._restore(self.depth)
+
+    @property
+    def native(self) -> Native | None:
+        """What native code has to do to go back; None where that would not be all there is to do.
+
+        It holds until the guest calls its host or somebody changes it from outside.
+        """
+        same_host = self._machine.host_calls == self._host_calls
+        return self._copies.native if self._quick and same_host else None
 
     # What listeners say.
 

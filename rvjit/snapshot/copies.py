@@ -14,7 +14,8 @@ from typing import Protocol
 from rvjit.codegen.arena import Arena
 from rvjit.codegen.blob import Blob
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
-from rvjit.codegen.levels import LEVELS_IR, SAVED_WORDS, TRACKER
+from rvjit.codegen.levels import SAVED_WORDS, TRACKER
+from rvjit.codegen.rounds import CHECKPOINTS_IR
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory, reserve
 from rvjit.machine.pages import PAGE_SHIFT, PAGE_SIZE, SAVED_FLAGS
@@ -25,9 +26,19 @@ _SAVED = bytes(flags & SAVED_FLAGS for flags in range(256))
 
 _Function = Callable[[int], int]
 
-# The argument of the native functions, *level_push* and *level_restore*, for those who call them
-# without a detour. They answer other than 0 where they have done nothing, or not all.
-Native = tuple[int, _Function, _Function]
+
+@dataclass(frozen=True)
+class Native:
+    """What those need who do without a detour.
+
+    *push* and *restore* take *tracker*, and answer other than 0 where they have done nothing, or
+    not all. *rounds* takes a round (`rvjit.codegen.rounds`); None where nothing is native.
+    """
+
+    tracker: int
+    push: _Function
+    restore: _Function
+    rounds: _Function | None = None
 
 
 class Copies(Protocol):
@@ -112,7 +123,7 @@ class PlainCopies:
         self.saved_flags = self._root.flags
         self._newest: dict[int, bytes] = {}
         self._levels = [_PlainLevel(self._state(), {})]
-        self.native: Native = 0, _refuse, _refuse
+        self.native = Native(0, _refuse, _refuse)
 
     def push(self) -> None:
         """Save the state as a new level and empty the dirty list."""
@@ -179,6 +190,7 @@ class _Functions:
     push: _Function
     restore: _Function
     unwind: _Function
+    rounds: _Function
 
 
 _arena = Arena()
@@ -189,19 +201,25 @@ def _load_functions(cache: CodeCache) -> _Functions:
     """Return the native functions, loaded once for the process."""
     global _functions  # noqa: PLW0603
     if _functions is None:
-        blob = cache.blob(LEVELS_IR, _compile_functions)
+        blob = cache.blob(CHECKPOINTS_IR, _compile_functions)
         address = _arena.place(blob.code)
         # PYFUNCTYPE keeps the interpreter lock: a call is shorter than giving it away.
         kind = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
-        names = ("level_push", "level_restore", "level_unwind")
-        _functions = _Functions(*(kind(address + blob.symbols[name]) for name in names))
+        push, restore, unwind = (
+            kind(address + blob.symbols[name])
+            for name in ("level_push", "level_restore", "level_unwind")
+        )
+        # This one runs the guest: other threads may work meanwhile.
+        long = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
+        rounds = long(address + blob.symbols["rounds"])
+        _functions = _Functions(push, restore, unwind, rounds)
     return _functions
 
 
 def _compile_functions() -> Blob:
     from rvjit.codegen.llvm import compiler
 
-    return compiler().compile_plain(LEVELS_IR)
+    return compiler().compile_plain(CHECKPOINTS_IR)
 
 
 _REGISTERS = TRACKER.index("registers")
@@ -236,7 +254,7 @@ class NativeCopies:
             functions.restore,
             functions.unwind,
         )
-        self.native: Native = self._tracker, self._push, self._restore
+        self.native = Native(self._tracker, self._push, self._restore, functions.rounds)
         self.push()  # a level without pages: the root's contents are in `_root`
 
     def push(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from rvjit.codegen import threaded_abi as abi
-from rvjit.codegen.arena import Arena
+from rvjit.codegen.arena import Arena, address_of
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rvjit.codegen.blob import Blob
     from rvjit.interp.engine import Interpreter
-    from rvjit.machine.engine import CodeObserver
+    from rvjit.machine.engine import CodeObserver, NativeRun
     from rvjit.machine.statistics import Statistics
 
 _EXIT_REASON = word_of("exit_reason")
@@ -143,6 +143,15 @@ class Threaded:
         self.set_breakpoints(self.machine.breakpoints)
         return self._advance(count, abi.Marks.ENTER)
 
+    def native_run(self) -> NativeRun:
+        """Make ready for native runs; see `rvjit.machine.engine.Engine`."""
+        self.machine.arm_limit()
+        self.set_breakpoints(self.machine.breakpoints)
+        return (*self.native, 0, 0)
+
+    def ran(self, cycles: int) -> None:
+        """Do nothing: the native code counts."""
+
     def close(self) -> None:
         """Forget all decoded instructions."""
         self._records.grow()
@@ -171,7 +180,7 @@ class Threaded:
     @property
     def native(self) -> tuple[int, int]:
         """Address of the native function behind `enter`, and its argument."""
-        return ctypes.cast(self._enter, ctypes.c_void_p).value or 0, self._address  # type: ignore[arg-type]
+        return address_of(self._enter), self._address
 
     def enter(self) -> Exit:
         """Run natively from pc; all state is in the buffers afterwards."""

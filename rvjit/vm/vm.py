@@ -54,15 +54,20 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from rvjit.vm.backtrace import Frame
+    from rvjit.vm.rounds import Rounds
     from rvjit.vm.snapshots import Snapshots
     from rvjit.vm.views import MemoryView, Registers
 
     _Bound = TypeVar("_Bound")
-else:
-    Snapshots = later(  # most runs make none
+else:  # few runs use any of it
+    Rounds = later("rvjit.vm.rounds", "Rounds", ("run_each",))
+    Snapshots = later(
         "rvjit.vm.snapshots",
         "Snapshots",
         (
+            "_check_alone",
+            "_checkpoint",
+            "_no_checkpoint",
             "add_host_state",
             "apply_snapshot",
             "checkpoint",
@@ -89,7 +94,7 @@ _MAX_ARGUMENTS = 8
 _STACK_ALIGN = 16
 
 
-class VM(Snapshots):
+class VM(Snapshots, Rounds):
     """A loaded program and everything it needs to run. Make one with `VM.from_elf`.
 
     One thread at a time may run a VM, else `MachineBusy`; `pause` may be called from any thread.
@@ -518,9 +523,13 @@ class VM(Snapshots):
         return Stop.CYCLE_LIMIT if machine.cycles > machine.cycle_limit else None
 
     def _exit(self, code: int) -> Stop:
-        code &= 0xFF
-        self.exit_code = to_signed(code, 8) if self.profile.is_ckb else code
+        self.exit_code = self._exit_code_of(code)
         return Stop.EXIT
+
+    def _exit_code_of(self, code: int) -> int:
+        """Return what the argument of an exit is to the guest's profile."""
+        code &= 0xFF
+        return to_signed(code, 8) if self.profile.is_ckb else code
 
     def _go_before(self, call: Call) -> None:
         """Put pc and cycles back before the ecall of *call*."""

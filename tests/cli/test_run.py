@@ -352,7 +352,7 @@ def test_help_shows_the_statuses(capfd):
     assert main(["run", "--help"]) == 0
     out = capfd.readouterr().out
     for status, meaning in MEANINGS.items():
-        assert f"{status.value}  {meaning}" in out
+        assert f"{status}  {meaning}" in out
     assert main(["--help"]) == 0
     assert "disasm" in capfd.readouterr().out
     assert main([]) == Status.USAGE
