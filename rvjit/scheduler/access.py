@@ -42,14 +42,27 @@ def store64(memory: Memory, address: int, value: int) -> None:
         memory.write(address, _U64.pack(value))
 
 
-def load_bytes(memory: Memory, address: int, size: int) -> bytes:
-    """Return *size* bytes; none of them are anywhere."""
-    return memory.read(address, size) if size else b""
+def load_bytes(memory: Memory, address: int, size: int) -> bytes | memoryview:
+    """Return *size* bytes, which may be a view of memory; none of them are anywhere."""
+    end = address + size
+    if not size:
+        return b""
+    if end > memory.size:
+        raise OutOfBounds(address, size, "load")
+    return memory.buffer[address:end]
 
 
 def store_bytes(memory: Memory, address: int, data: bytes | memoryview) -> None:
     """Store *data*; nothing may go anywhere."""
-    if len(data):
+    end = address + len(data)
+    if (
+        end <= memory.size
+        and address >> PAGE_SHIFT == (end - 1) >> PAGE_SHIFT
+        and memory.flags[address >> PAGE_SHIFT] & STORE_FAST
+        and not memory.watchers
+    ):
+        memory.buffer[address:end] = data  # what `write` would do in the end
+    elif len(data):
         memory.write(address, data)
 
 

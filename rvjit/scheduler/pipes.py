@@ -78,8 +78,10 @@ def _transfer(
     reader_id: int, writer_id: int, states: dict[int, State], vms: Population, account: Account
 ) -> None:
     """Move as much as both want; a reader is served by any bytes, a writer by all of its own."""
-    vms.ensure(reader_id, writer_id)
-    reader, writer = vms.live[reader_id], vms.live[writer_id]
+    live = vms.live
+    if reader_id not in live or writer_id not in live:
+        vms.ensure(reader_id, writer_id)
+    reader, writer = live[reader_id], live[writer_id]
     read, write = states[reader_id], states[writer_id]
     assert isinstance(read, WaitForRead)
     assert isinstance(write, WaitForWrite)

@@ -127,7 +127,7 @@ class Replies:
     def _read(self, guest: Guest, request: Read) -> int | None:
         code = self._check_end(guest, request.fd)
         if code is None:
-            self._states[guest.id] = WaitForRead(*request)
+            self._states[guest.id] = WaitForRead._make(request)
         return code
 
     def _write(self, guest: Guest, request: Write) -> int | None:

@@ -133,7 +133,13 @@ class Runner:
                 handler = handlers.get(number)
                 if handler is None:
                     raise ScriptError("InvalidEcall", str(number), guest.id, machine.pc)
-                request = self._call(handler, guest)
+                try:
+                    request = handler(guest)
+                except BaseException as error:
+                    raised = self._failed_call(guest, error)
+                    if raised is error:
+                        raise
+                    raise raised from error
                 if request is not None:
                     return request
                 if machine.cycles > limit:
@@ -153,20 +159,18 @@ class Runner:
             else:
                 raise InternalError(f"VM {guest.id} of a script stopped with {stop}")
 
-    def _call(self, handler: Handler, guest: Guest) -> Request | None:
+    def _failed_call(self, guest: Guest, error: BaseException) -> BaseException:
+        """Return what to raise for what a handler raised."""
         machine = guest.machine
-        try:
-            return handler(guest)
-        except GuestFault as fault:
-            raise as_script_error(fault, guest.id, machine.pc) from fault
-        except ScriptError as error:
+        if isinstance(error, GuestFault):
+            return as_script_error(error, guest.id, machine.pc)
+        if isinstance(error, ScriptError):
             error.vm_id, error.pc = guest.id, machine.pc
-            raise
-        except BaseException:
+        else:
             # The caller's own sink or handler failed: a further run makes the call again.
             machine.pc -= _ECALL_LENGTH
             machine.cycles -= machine.rules.prices[Cost.SYSTEM]
-            raise
+        return error
 
     def _failed(self, guest: Guest) -> ScriptError:
         """Return the error for a fault; pc is where CKB-VM leaves it."""

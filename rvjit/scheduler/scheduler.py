@@ -239,7 +239,7 @@ class Scheduler:
         with self._alone(), self._runner.listening():
             try:
                 self._boot_root()
-                while not self.terminated:
+                while self._states[ROOT] is not TERMINATED:
                     _, limit = self._iterate(pause, limit)
             finally:
                 if pause is not None:
@@ -304,7 +304,7 @@ class Scheduler:
         """Run the newest VM that can run, and deal with what it wants; return its id."""
         account = self._account
         vm_id = self._choose()
-        guest = self._vms.get(vm_id)
+        guest = self._vms.live.get(vm_id) or self._vms.get(vm_id)
         self._host.earlier_cycles = account.total
         outcome: RunOutcome | None = None
         failure: ScriptError | None = None
