@@ -43,7 +43,7 @@ def is_direct(effects: Effects) -> bool:
     return jump is not None and jump.target.op is Op.ADD and jump.target.args[0].op is Op.PC
 
 
-def _is_even(target: Val) -> bool:
+def is_even(target: Val) -> bool:
     """Whether the last operation clears bit 0."""
     return target.op is Op.AND and any(
         arg.op is Op.CONST and not arg.payload & 1 for arg in target.args
@@ -120,6 +120,11 @@ class HandlerEmitter:
         falls_through = last.jump is None or last.jump.condition is not None
         if falls_through and last.system is not System.ECALL:
             text.emit(self._dispatch(self._place("%rec", at), Watch.NOTHING))
+        return self._function()
+
+    def _function(self) -> str:
+        """Add what is cold; return the text of the function."""
+        text = self._text
         for label, body in self._cold:
             self._label(label)
             text.emit(body)
@@ -149,7 +154,7 @@ class HandlerEmitter:
             if effects.jump.condition is not None:
                 condition = lowering.lower(effects.jump.condition)
             if not is_direct(effects):
-                clears = _is_even(effects.jump.target)
+                clears = is_even(effects.jump.target)
                 target = self._indirect(lowering.lower(effects.jump.target), index, even=clears)
         if effects.rd is not None and (effects.jump is None or form.links):
             self._result = lowering.lower(effects.rd)
@@ -178,6 +183,10 @@ class HandlerEmitter:
                 return self._pc(0)
             case Op.NEXT_PC:
                 return self._pc(form.length)
+            case Op.RD_IS_RS1:  # x0 is `SINK` in rd
+                return self._text.value(
+                    f"icmp eq i8 {self._number(abi.AT_RD)}, {self._number(abi.AT_RS1)}"
+                )
             case _:
                 return self._values[value.op]
 
@@ -191,10 +200,12 @@ class HandlerEmitter:
 
     def _slot(self, at: int) -> str:
         text = self._text
-        where = self._place(self._record, at)
-        number = text.value(f"load i8, ptr {where}")
-        wide = text.value(f"zext i8 {number} to i64")
+        wide = text.value(f"zext i8 {self._number(at)} to i64")
         return text.value(f"getelementptr inbounds i64, ptr %st, i64 {wide}")
+
+    def _number(self, at: int) -> str:
+        """Number of a register in the record."""
+        return self._text.value(f"load i8, ptr {self._place(self._record, at)}")
 
     def _immediate(self) -> str:
         if abi.AT_IMM not in self._fields:
@@ -255,7 +266,8 @@ class HandlerEmitter:
         if effects.atomic is Atomic.SC and not self._rules.ckb_reservation:
             self._store_conditional(lowering, access, address, index)
             return
-        offset = self._checked(address, access.size, index)
+        misses_end = bool(self._rules.misses_end(effects))
+        offset = self._checked(address, access.size, index, misses_end=misses_end)
         if effects.load is not None and self._rules.strict_loads:
             self._check_readable(offset, access.size, index)
         if effects.store is None:
@@ -300,11 +312,15 @@ class HandlerEmitter:
         self._set_reservation(str(NO_RESERVATION - (1 << 64)), "0")
         self._values[Op.SC_OK] = held
 
-    def _checked(self, address: str, size: int, index: int) -> str:
-        """Offset of the access in the window; leaves where it is not inside."""
+    def _checked(self, address: str, size: int, index: int, *, misses_end: bool = False) -> str:
+        """Offset of the access in the window; leaves where it is not inside.
+
+        With *misses_end* also where it ends with the window.
+        """
         offset = self._text.value(f"sub i64 {address}, {self._context('base')}")
         last = self._context(f"last{size}")
-        self._exact_if(self._text.value(f"icmp ugt i64 {offset}, {last}"), index)
+        beyond = "uge" if misses_end else "ugt"
+        self._exact_if(self._text.value(f"icmp {beyond} i64 {offset}, {last}"), index)
         return offset
 
     def _check_readable(self, offset: str, size: int, index: int) -> None:
