@@ -59,9 +59,6 @@ from rvjit.vm.vm import DEFAULT_ENGINE
 
 _T = TypeVar("_T")
 
-# What CKB uses for each VM version.
-_ISAS = {0: "imc", 1: "imcb", 2: "imcb"}
-
 
 class LimitCycles(NamedTuple):
     """Run until *cycles* more have been charged."""
@@ -134,7 +131,7 @@ class Scheduler:
         if version is None:
             version = data_source.version if isinstance(data_source, TransactionContext) else 2
         check_handlers(syscalls or {})
-        profile = Profile("ckb", isa=isa or _ISAS.get(version), vm_version=version)
+        profile = Profile("ckb", isa=isa, vm_version=version)
         self.version = version
         self.corrected = corrected
         self._args = tuple(args)

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "guests" / "ckb"
 CASES: list[tuple[str, tuple[str, ...], int | str]] = [
     ("chain", (), 42),
     ("counts", (), 16),
-    ("cycles", (), 123),
+    ("cycles", (), 103),
     ("deadlock", (), "Unexpected"),
     ("deadlock", ("two",), "Unexpected"),
     ("early", (), 42),
