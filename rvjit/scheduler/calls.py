@@ -26,11 +26,11 @@ from rvjit.scheduler.requests import (
     Exec,
     InheritedFds,
     MakePipe,
-    Read,
     Request,
     Spawn,
     Wait,
-    Write,
+    WaitForRead,
+    WaitForWrite,
 )
 from rvjit.syscalls import Call, Exit, Host, Outcome, Raise, Restart
 from rvjit.syscalls.ckb import CKB
@@ -105,7 +105,7 @@ def read(guest: Guest) -> Request | None:
         guest.answer(INVALID_FD)
         return None
     guest.charge(YIELD_CYCLES)
-    return Read(fd, length, x[A0 + 1], length_address)
+    return WaitForRead(fd, length, x[A0 + 1], length_address)
 
 
 def write(guest: Guest) -> Request | None:
@@ -117,7 +117,7 @@ def write(guest: Guest) -> Request | None:
         guest.answer(INVALID_FD)
         return None
     guest.charge(YIELD_CYCLES)
-    return Write(fd, length, x[A0 + 1], length_address)
+    return WaitForWrite(fd, 0, length, x[A0 + 1], length_address)
 
 
 def inherited_fds(guest: Guest) -> Request:

@@ -69,12 +69,6 @@ class Account:
         if self.iteration > MAX_CYCLES:
             raise CyclesExceeded
 
-    def settle(self) -> None:
-        """Add the iteration's cycles to the total; they stay in `iteration`."""
-        if self.total + self.iteration > MAX_CYCLES:
-            raise CyclesExceeded
-        self.total += self.iteration
-
     def tell(self, kind: str, vm: int, **details: Detail) -> None:
         """Report an event; whoever calls this often looks for an observer first."""
         if self.observer is not None:

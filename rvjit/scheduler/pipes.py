@@ -35,27 +35,17 @@ class Pipes:
         *states* are in ascending order of ids. Raises `MemoryFault` for a bad pointer of a guest.
         """
         owners = self.owners
-        closed: list[int] = []
-        readers: dict[int, int] = {}
-        writers: list[int] = []
+        readers: list[tuple[int, WaitForRead]] = []
+        writers: list[tuple[int, WaitForWrite]] = []
         for vm_id, state in states.items():
-            kind = type(state)
-            if kind is WaitForRead:
-                if state.fd ^ 1 in owners:  # type: ignore[union-attr]
-                    readers[state.fd] = vm_id  # type: ignore[union-attr]
-                else:
-                    closed.append(vm_id)
-            elif kind is WaitForWrite:
-                writers.append(vm_id)
-        if not (readers or writers or closed):
-            return
-        pairs: list[tuple[int, int]] = []
-        for vm_id in writers:
-            other = states[vm_id].fd ^ 1  # type: ignore[union-attr]
-            if other not in owners:
-                closed.append(vm_id)
-            elif other in readers:
-                pairs.append((readers[other], vm_id))
+            if type(state) is WaitForRead:
+                readers.append((vm_id, state))
+            elif type(state) is WaitForWrite:
+                writers.append((vm_id, state))
+        closed = [vm_id for vm_id, state in readers if state.fd ^ 1 not in owners]
+        closed += [vm_id for vm_id, state in writers if state.fd ^ 1 not in owners]
+        by_fd = {state.fd: vm_id for vm_id, state in readers}
+        pairs = [(by_fd[state.fd ^ 1], vm_id) for vm_id, state in writers if state.fd ^ 1 in by_fd]
         for vm_id in closed:
             _wake(vm_id, states, vms, account)
         for reader_id, writer_id in pairs:

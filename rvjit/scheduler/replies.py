@@ -26,7 +26,6 @@ from rvjit.scheduler.requests import (
     Exec,
     InheritedFds,
     MakePipe,
-    Read,
     Request,
     Spawn,
     State,
@@ -34,7 +33,6 @@ from rvjit.scheduler.requests import (
     WaitForRead,
     WaitForWrite,
     Waiting,
-    Write,
     details,
 )
 
@@ -63,8 +61,8 @@ class Replies:
             Exec: self._exec,
             Wait: self._wait,
             MakePipe: self._pipe,
-            Read: self._read,
-            Write: self._write,
+            WaitForRead: self._transfer,
+            WaitForWrite: self._transfer,
             InheritedFds: self._inherited_fds,
             Close: self._close,
         }
@@ -124,24 +122,15 @@ class Replies:
         store64(guest.memory, request.address + _WORD, write_fd)
         return SUCCESS
 
-    def _read(self, guest: Guest, request: Read) -> int | None:
-        code = self._check_end(guest, request.fd)
-        if code is None:
-            self._states[guest.id] = WaitForRead._make(request)
-        return code
-
-    def _write(self, guest: Guest, request: Write) -> int | None:
-        code = self._check_end(guest, request.fd)
-        if code is None:
-            fd, *place = request
-            self._states[guest.id] = WaitForWrite(fd, 0, *place)
-        return code
-
-    def _check_end(self, guest: Guest, fd: int) -> int | None:
+    def _transfer(self, guest: Guest, request: WaitForRead | WaitForWrite) -> int | None:
         owners = self._pipes.owners
+        fd = request.fd
         if owners.get(fd) != guest.id:
             return INVALID_FD
-        return None if fd ^ 1 in owners else OTHER_END_CLOSED
+        if fd ^ 1 not in owners:
+            return OTHER_END_CLOSED
+        self._states[guest.id] = request
+        return None
 
     def _inherited_fds(self, guest: Guest, request: InheritedFds) -> int:
         fds = self.inherited.get(guest.id, ())

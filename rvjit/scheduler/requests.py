@@ -42,24 +42,6 @@ class MakePipe(NamedTuple):
     address: int
 
 
-class Read(NamedTuple):
-    """Read at most *length* bytes; how many there were goes to *length_address*."""
-
-    fd: int
-    length: int
-    buffer: int
-    length_address: int
-
-
-class Write(NamedTuple):
-    """Write *length* bytes; how many were taken goes to *length_address*."""
-
-    fd: int
-    length: int
-    buffer: int
-    length_address: int
-
-
 class InheritedFds(NamedTuple):
     """Store the fds that the VM was spawned with, and their number."""
 
@@ -73,7 +55,34 @@ class Close(NamedTuple):
     fd: int
 
 
-Request: TypeAlias = Spawn | Exec | Wait | MakePipe | Read | Write | InheritedFds | Close
+class WaitForRead(NamedTuple):
+    """Read at most *length* bytes; how many there were goes to *length_address*.
+
+    As a state: waits for somebody to write.
+    """
+
+    fd: int
+    length: int
+    buffer: int
+    length_address: int
+
+
+class WaitForWrite(NamedTuple):
+    """Write *length* bytes; how many were taken goes to *length_address*.
+
+    As a state: waits for somebody to read; *consumed* bytes have been taken already.
+    """
+
+    fd: int
+    consumed: int
+    length: int
+    buffer: int
+    length_address: int
+
+
+Request: TypeAlias = (
+    Spawn | Exec | Wait | MakePipe | WaitForRead | WaitForWrite | InheritedFds | Close
+)
 
 
 class Runnable(NamedTuple):
@@ -85,25 +94,6 @@ class Waiting(NamedTuple):
 
     target: int
     code_address: int
-
-
-class WaitForRead(NamedTuple):
-    """Waits for somebody to write."""
-
-    fd: int
-    length: int
-    buffer: int
-    length_address: int
-
-
-class WaitForWrite(NamedTuple):
-    """Waits for somebody to read; *consumed* bytes have been taken already."""
-
-    fd: int
-    consumed: int
-    length: int
-    buffer: int
-    length_address: int
 
 
 class Terminated(NamedTuple):
@@ -121,8 +111,8 @@ CALLS: dict[type[Request], str] = {
     Exec: "exec",
     Wait: "wait",
     MakePipe: "pipe",
-    Read: "read",
-    Write: "write",
+    WaitForRead: "read",
+    WaitForWrite: "write",
     InheritedFds: "inherited_fds",
     Close: "close",
 }
@@ -144,7 +134,7 @@ def details(request: Request) -> dict[str, int | str]:
             found |= {"data": value.name, "offset": value.offset, "length": value.length}
         elif name == "fds":
             found["fds"] = " ".join(map(str, value[:_SHOWN]))  # type: ignore[index]
-        else:
+        elif name != "consumed":  # which is for states
             found[name] = value  # type: ignore[assignment]
     return found
 

@@ -272,7 +272,10 @@ class Scheduler:
         account = self._account
         if self._io_pending:
             self._io_pending = False
-            self._process_io()
+            try:
+                self._pipes.process(self._states, self._vms, account)
+            except GuestFault as fault:
+                raise as_script_error(fault) from fault
         self._cut = False
         vm_id, failure = ROOT, None
         try:
@@ -282,7 +285,9 @@ class Scheduler:
         if self._cut:
             assert failure is not None
             raise failure
-        account.settle()
+        account.total += account.iteration
+        if account.total > MAX_CYCLES:
+            raise CyclesExceeded(vm_id)
         left = limit - account.iteration
         if left < 0:
             # CKB leaves at once: pipes are not looked at, and the next run counts these cycles
@@ -292,7 +297,10 @@ class Scheduler:
                 self._io_pending = True
             raise CyclesExceeded(vm_id)
         account.iteration = 0
-        self._process_io()
+        try:
+            self._pipes.process(self._states, self._vms, account)
+        except GuestFault as fault:
+            raise as_script_error(fault) from fault
         if failure is not None:
             raise failure
         return vm_id, left
@@ -335,12 +343,6 @@ class Scheduler:
             if self._states[vm_id] is RUNNABLE:
                 return vm_id
         raise Deadlock({vm_id: describe(state) for vm_id, state in self._states.items()})
-
-    def _process_io(self) -> None:
-        try:
-            self._pipes.process(self._states, self._vms, self._account)
-        except GuestFault as fault:
-            raise as_script_error(fault) from fault
 
     def _end(self, vm_id: int, code: int) -> None:
         """Note that a VM has ended; the end of the root is the end of all."""
