@@ -15,6 +15,8 @@ from rvjit.errors import (
     Breakpoint,
     CallStopped,
     ConfigError,
+    CyclesExceeded,
+    Deadlock,
     ElfError,
     EngineMismatch,
     EngineUnavailable,
@@ -28,6 +30,8 @@ from rvjit.errors import (
     OutOfBounds,
     PermissionDenied,
     RvjitError,
+    ScriptError,
+    ScriptPaused,
     SnapshotError,
     SnapshotFormatError,
     SnapshotMismatch,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
     from rvjit.isa.isa import Isa
     from rvjit.machine.stop import Stop
+    from rvjit.scheduler.scheduler import Scheduler
     from rvjit.snapshot import Snapshot
     from rvjit.syscalls.table import Call, Exit
     from rvjit.vm.backtrace import Frame
@@ -63,6 +68,7 @@ _LATER = {
     "Profile": "vm.profile",
     "RunResult": "vm.result",
     "Runs": "vm.rounds",
+    "Scheduler": "scheduler.scheduler",
     "Snapshot": "snapshot.snapshot",
     "Stop": "machine.stop",
     "UNIT_PRICES": "isa.cost",
@@ -84,6 +90,8 @@ __all__ = [
     "CallStopped",
     "ConfigError",
     "Cost",
+    "CyclesExceeded",
+    "Deadlock",
     "Coverage",
     "ElfError",
     "EngineMismatch",
@@ -105,6 +113,9 @@ __all__ = [
     "RunResult",
     "Runs",
     "RvjitError",
+    "Scheduler",
+    "ScriptError",
+    "ScriptPaused",
     "Snapshot",
     "SnapshotError",
     "SnapshotFormatError",

@@ -111,3 +111,19 @@ def extend(vm: rvjit.VM) -> int:
         raise
     except (rvjit.ConfigError, rvjit.ElfError, rvjit.MachineBusy, rvjit.RvjitError):
         raise
+
+
+def scripts(path: Path) -> None:
+    from rvjit.scheduler import DataPieces, FullSuspendedState, PauseOrLimit, PauseSignal
+
+    file = path.read_bytes()
+    script = rvjit.Scheduler(DataPieces({"program": file}), version=2, debug=print)
+    assert_type(script.run(70_000_000).exit_code, int)
+    assert_type(script.run(PauseOrLimit(PauseSignal())).consumed_cycles, int)
+    state = script.suspend()
+    assert_type(state.to_bytes(), bytes)
+    rvjit.Scheduler.resume(file, FullSuspendedState.load(path), engine="interp")
+    try:
+        script.iterate()
+    except rvjit.ScriptError as error:
+        assert_type(error.vm_id, int | None)
