@@ -23,6 +23,8 @@ microsecond), and notice nothing by themselves: their caller has seen that the m
 
 from __future__ import annotations
 
+import ctypes
+
 from rvjit.machine.layout import offset_of, word_of
 from rvjit.machine.pages import (
     EXECUTABLE,
@@ -61,6 +63,17 @@ _ROOM_PAGE = PAGE_SIZE + 16  # bytes of a page in it, at most
 
 _STRIDE = 256  # bytes copied in one turn
 _VECTOR = 32
+
+
+def level_at(registers: int) -> tuple[int, int, int]:
+    """Read the level whose saved state is at *registers*.
+
+    Returns its number of pages, where the state of the level before is (0 for none), and the
+    address of its pages' indices.
+    """
+    level = registers - STATE_AT
+    count, before = (ctypes.c_uint64 * 2).from_address(level)
+    return count, before, level + _ENTRIES_AT + 8 * count
 
 
 def _load(*fields: str) -> str:

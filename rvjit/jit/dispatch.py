@@ -5,15 +5,15 @@ from __future__ import annotations
 import ctypes
 
 from rvjit.machine.machine import Machine
-from rvjit.machine.memory import Memory, reserve
-from rvjit.machine.pages import EXECUTABLE, PAGE_SIZE
+from rvjit.machine.memory import reserve
+from rvjit.machine.pages import PAGE_SIZE
 
 _SLOT_BYTES = 8
 _CODE_BYTES = 2
 
 
 class DispatchTable:
-    """Slots from the start of the window to the last executable page.
+    """Slots from the start of the window to the last page that ever was executable.
 
     Slot 0 is always the window's first address, so that compiled code may hold slot numbers. The
     host's memory is taken only where slots are used.
@@ -37,7 +37,7 @@ class DispatchTable:
         """Cover the executable pages there are now; what was set before is kept."""
         start = self._machine.memory.base
         old = self._slots
-        end = executable_end(self._machine.memory)
+        end = self._machine.memory.executable.stop
         count = max(end * PAGE_SIZE // _CODE_BYTES, len(old))
         mapping = reserve(max(count * _SLOT_BYTES, PAGE_SIZE))
         self._slots = memoryview(mapping).cast("Q")[:count]
@@ -61,11 +61,3 @@ class DispatchTable:
         if offset & 1 or not 0 <= offset < len(self._slots) * _CODE_BYTES:
             return None
         return offset // _CODE_BYTES
-
-
-def executable_end(memory: Memory) -> int:
-    """One past the last executable page; 0 without any."""
-    return memory.flags.tobytes().translate(_IS_EXECUTABLE).rfind(b"\x01") + 1
-
-
-_IS_EXECUTABLE = bytes(1 if flags & EXECUTABLE else 0 for flags in range(256))

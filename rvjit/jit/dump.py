@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from rvjit.codegen.blocks import Node, RegionSource, find_region
 from rvjit.errors import ConfigError
 from rvjit.isa import disassemble
-from rvjit.jit.dispatch import executable_end
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import PAGE_SIZE
 
@@ -28,7 +27,7 @@ def dump_region(machine: Machine, pc: int, name: Names = hex) -> str:
 
     llvm = compiler()
     memory = machine.memory
-    slots = executable_end(memory) * PAGE_SIZE // 2
+    slots = memory.executable.stop * PAGE_SIZE // 2
     emitter = RegionEmitter(
         source, machine.rules, memory.base, memory.size, slots, pclmul=llvm.pclmul
     )

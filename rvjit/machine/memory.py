@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from rvjit.errors import ConfigError, OutOfBounds, PermissionDenied
 from rvjit.machine.pages import (
@@ -88,6 +88,8 @@ class Memory:
         self.flags = memoryview(self._flags_map)[: self.page_count]
         self._listed = memoryview(self._list_map).cast("I")
         self.clean_pages: set[int] = set()  # pages that may hold something but are not DIRTY
+        self.shares_pages = False  # began with an `Image`
+        self.executable = range(0)  # outside of these pages none ever was executable
         self.times_armed = 0  # how often `arm_tracking` emptied the dirty list
         self.code_caches: list[CodeCache] = []
         self.watchers: list[WriteWatcher] = []
@@ -115,7 +117,7 @@ class Memory:
         word.value = self._count.value
         self._count = word
 
-    @property
+    @cached_property
     def addresses(self) -> tuple[int, int, int]:
         """Host addresses of the bytes, the flags and the dirty list."""
         maps = (self._map, self._flags_map, self._list_map)
@@ -198,13 +200,21 @@ class Memory:
         if size >= _BIG_ZERO:
             first = (offset + PAGE_SIZE - 1) & -PAGE_SIZE
             last = end & -PAGE_SIZE
-            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+            self._give_back(first, last - first)
             self.buffer[offset:first] = bytes(first - offset)
             self.buffer[last:end] = bytes(end - last)
         else:
             self.buffer[offset:end] = bytes(size)
         for watcher in self.watchers:
             watcher.host_wrote(offset, size)
+
+    def _give_back(self, offset: int, size: int) -> None:
+        if not self.shares_pages:
+            self._map.madvise(mmap.MADV_DONTNEED, offset, size)
+        elif size:  # what was given back would be the image's again
+            from rvjit.machine.image import map_zeros
+
+            map_zeros(self.addresses[0] + offset, size)
 
     # The slow path of stores.
 
@@ -326,6 +336,9 @@ class Memory:
     def _update(self, pages: range, clear: int, add: int) -> None:
         if not pages:
             return
+        if add & EXECUTABLE:
+            known = self.executable or pages
+            self.executable = range(min(known.start, pages.start), max(known.stop, pages.stop))
         if (clear | add) & EXECUTABLE:
             # An instruction that starts in the page before may reach into the first of these.
             for page in self.pages_with(range(max(pages.start - 1, 0), pages.stop), HOLDS_CODE):

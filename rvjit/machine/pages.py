@@ -11,6 +11,8 @@ bit; everything else is the slow path, `Memory.prepare_store`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
 PAGE_MASK = PAGE_SIZE - 1
@@ -49,3 +51,14 @@ def pages_touched(offset: int, size: int) -> range:
     if size == 0:
         return range(0)
     return range(offset >> PAGE_SHIFT, ((offset + size - 1) >> PAGE_SHIFT) + 1)
+
+
+def runs_of(pages: Iterable[int]) -> list[tuple[int, int]]:
+    """Join ascending page indices to runs: first page, and one past the last."""
+    found: list[tuple[int, int]] = []
+    for page in pages:
+        if found and found[-1][1] == page:
+            found[-1] = found[-1][0], page + 1
+        else:
+            found.append((page, page + 1))
+    return found

@@ -54,6 +54,19 @@ class Pristine:
         self._changed: set[range] = set()
         memory.watchers.append(self)
 
+    def twin(self, machine: Machine) -> Pristine:
+        """Return the same for *machine*, which is as this one's now, its dirty list apart."""
+        twin = Pristine.__new__(Pristine)
+        vars(twin).update(
+            vars(self),
+            _machine=machine,
+            _memory=machine.memory,
+            _armed=-1,  # nobody knows what was written but the flags
+            _changed=self._changed.copy(),
+        )
+        machine.memory.watchers.append(twin)
+        return twin
+
     # What the memory reports.
 
     def host_wrote(self, offset: int, size: int) -> None:

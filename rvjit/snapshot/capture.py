@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from rvjit.errors import SnapshotMismatch
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
-from rvjit.machine.pages import DIRTY, PAGE_SHIFT, PAGE_SIZE, READABLE, SAVED_FLAGS, WRITABLE
+from rvjit.machine.pages import (
+    DIRTY,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    READABLE,
+    SAVED_FLAGS,
+    WRITABLE,
+    runs_of,
+)
 from rvjit.snapshot.identity import Identity
 from rvjit.snapshot.pages import Extent, Kind, Pages, PagesBuilder, Source, SourceId
 from rvjit.snapshot.snapshot import Cpu, Snapshot, SnapshotKind
@@ -168,18 +176,8 @@ def _zero(memory: Memory, pages: Pages, *, others: bool) -> None:
         extent = pages.extent_of(page)
         return others if extent is None else extent.kind is Kind.ZERO
 
-    for first, stop in _runs(filter(wanted, memory.pages_in_use())):
+    for first, stop in runs_of(filter(wanted, memory.pages_in_use())):
         memory.zero(memory.base + first * PAGE_SIZE, (stop - first) * PAGE_SIZE)
-
-
-def _runs(pages: Iterable[int]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for page in pages:
-        if found and found[-1][1] == page:
-            found[-1] = found[-1][0], page + 1
-        else:
-            found.append((page, page + 1))
-    return found
 
 
 def _apply_flags(memory: Memory, pages: Pages) -> None:

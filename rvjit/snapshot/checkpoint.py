@@ -283,6 +283,38 @@ class Checkpoint:
         same_host = self._machine.host_calls == self._host_calls
         return self._copies.native if self._quick and same_host else None
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def root_size(self) -> int:
+        """Number of pages that making the root has copied."""
+        return self._copies.root_size
+
+    def fill(self, memory: Memory) -> int:
+        """Make *memory*, of the same shape and not used yet, what the guest's memory is now.
+
+        It begins with the root and shares its pages until it writes to them. Returns how many pages
+        were copied: those that differ from the root.
+        """
+        own = self._memory
+        self._copies.image().begin(memory)
+        pages = {*own.dirty_pages, *self._pending, *self._copies.newer()}
+        for page in pages:
+            start = page << PAGE_SHIFT
+            memory.buffer[start : start + PAGE_SIZE] = own.buffer[start : start + PAGE_SIZE]
+            memory.flags[page] = own.flags[page] & SAVED_FLAGS
+        changed = [*self._flagged, *(each for level in self._levels for each, _ in level.flags)]
+        for each in changed:
+            flags = own.flags[each.start : each.stop].tobytes().translate(_SAVED)
+            memory.flags[each.start : each.stop] = flags
+        memory.clean_pages = set(own.clean_pages)
+        memory.executable = own.executable
+        memory.times_armed += 1  # nobody has listed what differs from the program
+        return len(pages)
+
     # What listeners say.
 
     def flags_changed(self, pages: range) -> None:

@@ -7,15 +7,17 @@ for machines whose engine is native as well. Both work on the pages in the machi
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from rvjit.codegen.arena import Arena
 from rvjit.codegen.blob import Blob
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
-from rvjit.codegen.levels import SAVED_WORDS, TRACKER
+from rvjit.codegen.levels import SAVED_WORDS, TRACKER, level_at
 from rvjit.codegen.rounds import CHECKPOINTS_IR
+from rvjit.machine.image import Image
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory, reserve
 from rvjit.machine.pages import PAGE_SHIFT, PAGE_SIZE, SAVED_FLAGS
@@ -49,6 +51,7 @@ class Copies(Protocol):
     """
 
     saved_flags: memoryview  # by page, of the newest level; only SAVED_FLAGS
+    root_size: int  # pages
     native: Native
 
     def push(self) -> None:
@@ -72,6 +75,12 @@ class Copies(Protocol):
     def root_equals(self, pages: range) -> bool:
         """Whether the root's bytes of *pages* are those in memory."""
 
+    def image(self) -> Image:
+        """Return the root as other memories can begin with it."""
+
+    def newer(self) -> Iterable[int]:
+        """Return the pages of which levels have copies that are newer than the root's."""
+
 
 class _Root:
     """Contents of the pages in use at the checkpoint, in the places they have in memory."""
@@ -81,12 +90,20 @@ class _Root:
         self._machine = machine
         self.map = reserve(memory.size)
         self.buffer = memoryview(self.map)
-        for page in memory.pages_in_use():
+        self.pages = memory.pages_in_use()
+        for page in self.pages:
             start = page << PAGE_SHIFT
             self.buffer[start : start + PAGE_SIZE] = memory.buffer[start : start + PAGE_SIZE]
         self._flags_map = reserve(max(memory.page_count, PAGE_SIZE))
         self.flags = memoryview(self._flags_map)[: memory.page_count]
-        self.flags[:] = memory.flags.tobytes().translate(_SAVED)
+        self._first_flags = memory.flags.tobytes().translate(_SAVED)
+        self.flags[:] = self._first_flags
+
+    @cached_property
+    def image(self) -> Image:
+        made = Image(self.buffer, self._first_flags, self.pages)
+        made.show(_address(self.map))  # one copy is enough
+        return made
 
     def page(self, page: int) -> memoryview:
         start = page << PAGE_SHIFT
@@ -121,6 +138,7 @@ class PlainCopies:
         self._machine = machine
         self._root = _Root(machine)
         self.saved_flags = self._root.flags
+        self.root_size = len(self._root.pages)
         self._newest: dict[int, bytes] = {}
         self._levels = [_PlainLevel(self._state(), {})]
         self.native = Native(0, _refuse, _refuse)
@@ -174,6 +192,14 @@ class PlainCopies:
     def root_equals(self, pages: range) -> bool:
         """Whether the root's bytes of *pages* are those in memory."""
         return self._root.equals(pages)
+
+    def image(self) -> Image:
+        """Return the root as other memories can begin with it."""
+        return self._root.image
+
+    def newer(self) -> Iterable[int]:
+        """Return the pages of which levels have copies that are newer than the root's."""
+        return self._newest
 
     def _state(self) -> list[int]:
         words = self._machine.words
@@ -236,6 +262,7 @@ class NativeCopies:
         self._machine = machine
         self._root = _Root(machine)
         self.saved_flags = self._root.flags
+        self.root_size = len(self._root.pages)
         memory = machine.memory
         self._newest_map = reserve(max(8 * memory.page_count, PAGE_SIZE))
         self._newest = memoryview(self._newest_map).cast("Q")
@@ -301,6 +328,19 @@ class NativeCopies:
     def root_equals(self, pages: range) -> bool:
         """Whether the root's bytes of *pages* are those in memory."""
         return self._root.equals(pages)
+
+    def image(self) -> Image:
+        """Return the root as other memories can begin with it."""
+        return self._root.image
+
+    def newer(self) -> Iterable[int]:
+        """Return the pages of which levels have copies that are newer than the root's."""
+        found: set[int] = set()
+        registers = self._words[_REGISTERS]
+        while registers:
+            count, registers, pages = level_at(registers)
+            found.update((ctypes.c_uint32 * count).from_address(pages))
+        return found
 
 
 def _address(mapping: object) -> int:

@@ -66,11 +66,16 @@ def get_states(parts: Mapping[str, HostPart], chosen: Selection = EVERYTHING) ->
 
 
 def set_states(
-    parts: Mapping[str, HostPart], states: Mapping[str, object], chosen: Selection = EVERYTHING
+    parts: Mapping[str, HostPart],
+    states: Mapping[str, object],
+    chosen: Selection = EVERYTHING,
+    *,
+    keep: bool = True,
 ) -> None:
     """Set the chosen *states*; parts of which there is none stay as they are.
 
-    Raises `SnapshotMismatch` where a part is missing or refuses; all are then as they were.
+    Raises `SnapshotMismatch` where a part is missing or refuses; all are then as they were, without
+    *keep* they are good for nothing.
     """
     wanted = {name: state for name, state in states.items() if name in chosen}
     for name in wanted:
@@ -80,9 +85,10 @@ def set_states(
     undo: list[tuple[HostPart, object]] = []
     try:
         for name, state in wanted.items():
-            before = parts[name].get_state()
+            before = parts[name].get_state() if keep else None
             parts[name].set_state(state)
-            undo.append((parts[name], before))
+            if keep:
+                undo.append((parts[name], before))
     except (ValueError, TypeError, LookupError, OSError, SnapshotError) as error:
         for part, before in reversed(undo):
             part.set_state(before)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from rvjit.errors import ConfigError
 from rvjit.machine.memory import Memory
 from rvjit.syscalls.clock import Clock
 from rvjit.syscalls.descriptors import FD_LIMIT, Descriptors
@@ -18,6 +19,7 @@ from rvjit.syscalls.streams import (
     Source,
     Stream,
     discard,
+    lines_to,
     open_input,
     own_stderr,
     own_stdout,
@@ -99,6 +101,7 @@ class Host:
         self._allowed = tuple(directories)
         if self._allowed:
             _ = self.directories  # mistakes are told now
+        self._sinks = stdout, stderr
         self.input = open_input(stdin, tty=tty)
         self.streams: dict[str, Stream] = {
             "stdin": self.input,
@@ -151,6 +154,30 @@ class Host:
             self.descriptors.reset(*self.streams.values())
             self._unchanged = self.descriptors.changes
 
+    def twin(self, stdin: Source, stdout: Sink | None, stderr: Sink | None) -> Host:
+        """Make a host of the same kind; None for *stdout* and *stderr* is what this one has.
+
+        None for *stdin* is the same bytes from the start. Raises `ConfigError` where there are none
+        to share.
+        """
+        if stdin is None:
+            if not isinstance(self.input, BytesInput):
+                raise ConfigError("input that comes from outside cannot be shared: give stdin")
+            stdin = self.input.data
+        twin = Host(
+            stdin=stdin,
+            stdout=self._sinks[0] if stdout is None else stdout,
+            stderr=self._sinks[1] if stderr is None else stderr,
+            debug=self.debug if stdout is None else lines_to(stdout),
+            directories=self._allowed,
+            tty=self.tty,
+            vm_version=self.vm_version,
+        )
+        twin.entropy.seed, twin.entropy.position = self._first_random
+        twin._real_time = self._real_time
+        twin.earlier_cycles = self.earlier_cycles
+        return twin
+
     def close(self) -> None:
         """Close all files and directories; the guest cannot go on."""
         self.descriptors.close_all()
@@ -192,7 +219,7 @@ def make_host(
         stdin=stdin,
         stdout=sink,
         stderr=own_stderr if stderr is None else stderr,
-        debug=lambda data: sink(data + b"\n"),
+        debug=lines_to(sink),
         directories=directories,
         real_time=real_time,
         seed=seed,

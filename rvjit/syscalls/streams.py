@@ -52,6 +52,11 @@ def own_stderr(data: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
+def lines_to(sink: Sink) -> Sink:
+    """Sink that hands on each piece as a line."""
+    return lambda data: sink(data + b"\n")
+
+
 class Stream(Description):
     """A character device; a terminal only if the caller wants the guest to think so."""
 
@@ -87,12 +92,12 @@ class BytesInput(Stream):
 
     def __init__(self, data: bytes | bytearray | memoryview, *, tty: bool = False) -> None:
         super().__init__(tty=tty)
-        self._data = memoryview(data).cast("B")
+        self.data = memoryview(data).cast("B")
         self.position = 0
 
     def peek(self, size: int) -> memoryview:
         """Return a view of the next bytes."""
-        return self._data[self.position : self.position + size]
+        return self.data[self.position : self.position + size]
 
     def consume(self, size: int) -> None:
         """Move on."""
@@ -105,8 +110,8 @@ class BytesInput(Stream):
     def set_state(self, state: Any) -> None:
         """Go to that place of what must be the same bytes."""
         position, _ = _place(state)
-        if position > len(self._data):
-            raise ValueError(f"{position} bytes of input were read, there are {len(self._data)}")
+        if position > len(self.data):
+            raise ValueError(f"{position} bytes of input were read, there are {len(self.data)}")
         self.position = position
 
 

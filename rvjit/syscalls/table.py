@@ -9,7 +9,6 @@ refused host operation, become what the table's policy says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 
 from rvjit.bits import MASK64, to_signed
 from rvjit.errors import DefinitionError, GuestFault, MemoryFault, UnknownSyscall
@@ -146,6 +145,9 @@ class SyscallTable:
     bad_pointer: Literal["efault", "fault"]
     modules: tuple[str, ...] = ()
     _found: dict[int, Entry] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _versions: dict[int, SyscallTable] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
     _imported: set[str] = field(init=False, repr=False, compare=False, default_factory=set)
 
     def __post_init__(self) -> None:
@@ -199,7 +201,10 @@ class SyscallTable:
 
     def for_version(self, version: int) -> SyscallTable:
         """Return the table without the calls that come with a later VM version."""
-        return _for_version(self, version)
+        if version not in self._versions:
+            listed = tuple(entry for entry in self.listed if entry.since <= version)
+            self._versions[version] = replace(self, listed=listed)
+        return self._versions[version]
 
     def _import(self, module: str) -> None:
         if module not in self._imported:
@@ -213,9 +218,3 @@ class SyscallTable:
                 raise DefinitionError(
                     f"{self.name}: system call {entry.number} is both {other.name} and {entry.name}"
                 )
-
-
-@lru_cache(maxsize=16)
-def _for_version(table: SyscallTable, version: int) -> SyscallTable:
-    listed = tuple(entry for entry in table.listed if entry.since <= version)
-    return replace(table, listed=listed)

@@ -7,7 +7,7 @@ import ctypes
 from rvjit.codegen import threaded_abi as abi
 from rvjit.isa.isa import LONGEST, Isa
 from rvjit.machine.memory import Memory, reserve
-from rvjit.machine.pages import EXECUTABLE, PAGE_SIZE
+from rvjit.machine.pages import PAGE_SIZE
 
 _HALFWORD = 2
 _WORDS = abi.RECORD_BYTES // 4  # of a record, as u32
@@ -46,9 +46,9 @@ class Records:
 
     def grow(self) -> None:
         """Cover the executable pages there are now, with nothing decoded; marks are kept."""
-        first, last = _executable_span(self._memory)
-        self._start = self._memory.base + first * PAGE_SIZE
-        self._size = (last - first) * PAGE_SIZE
+        pages = self._memory.executable
+        self._start = self._memory.base + pages.start * PAGE_SIZE
+        self._size = len(pages) * PAGE_SIZE
         slots = self._size // _HALFWORD + 2 * _MARGIN
         records = reserve(slots * abi.RECORD_BYTES)
         sides = reserve(slots * abi.SIDE_BYTES)
@@ -123,13 +123,3 @@ class Records:
 
 def _address(mapping: object) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(mapping))  # type: ignore[arg-type]
-
-
-def _executable_span(memory: Memory) -> tuple[int, int]:
-    """First and one past the last executable page; (0, 0) without any."""
-    marks = memory.flags.tobytes().translate(_IS_EXECUTABLE)
-    first = marks.find(b"\x01")
-    return (first, marks.rfind(b"\x01") + 1) if first >= 0 else (0, 0)
-
-
-_IS_EXECUTABLE = bytes(1 if flags & EXECUTABLE else 0 for flags in range(256))

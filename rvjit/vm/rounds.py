@@ -20,12 +20,12 @@ from rvjit.machine.stop import Exit, Stop
 from rvjit.vm.result import RunResult
 
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
-    from rvjit.machine.engine import Engine
     from rvjit.machine.machine import Machine
-    from rvjit.snapshot.checkpoint import Checkpoint
-    from rvjit.vm.entry import Entry
+    from rvjit.vm.snapshots import Snapshots
+else:
+    Snapshots = object
 
 _EXIT_REASON = word_of("exit_reason")
 _ON_REQUEST = (Stop.PAUSE, Stop.TIMEOUT, Stop.INTERRUPT)
@@ -200,14 +200,9 @@ class Batch:
 _NEXT = ROUND.index("next")
 
 
-class Rounds:
+class Rounds(Snapshots):
     """Running a guest from its newest checkpoint for every one of many inputs."""
 
-    machine: Machine
-    engine: Engine
-    exit_code: int | None
-    _entry: Entry
-    _checkpoint: Checkpoint | None
     _hosted: frozenset[int]
     _ending: frozenset[int]
     _syscalls: dict[int, Any]
@@ -325,8 +320,6 @@ class Rounds:
             """Return the address of a symbol."""
 
         def _addresses(self, until: str | int | Iterable[str | int]) -> frozenset[int]: ...
-        def _check_alone(self, what: str, depth: int) -> None: ...
-        def _no_checkpoint(self) -> NoReturn: ...
         def _interruptible(self, run: Any, bound: Batch) -> Stop: ...
         def _run_engine(self, until: frozenset[int]) -> Stop: ...
         def _run_syscall(self) -> Stop | None: ...

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rvjit.snapshot.capture import LoadData
     from rvjit.snapshot.checkpoint import Checkpoint
     from rvjit.snapshot.diff import Differences
+    from rvjit.snapshot.state import Selection
     from rvjit.syscalls.host import Directory, Host
     from rvjit.syscalls.streams import Sink, Source
     from rvjit.vm.entry import Entry
@@ -40,9 +41,15 @@ class Snapshots:
     host: Host
     machine: Machine
     exit_code: int | None
-    engine: Engine
+    engine_name: str
     _entry: Entry
     _checkpoint: Checkpoint | None = None
+
+    if TYPE_CHECKING:
+
+        @cached_property
+        def engine(self) -> Engine:
+            """What runs it."""
 
     @cached_property
     def parts(self) -> dict[str, HostPart]:
@@ -132,6 +139,7 @@ class Snapshots:
             vm = make_empty(cls, taken, **streams)
         vm.parts.update(parts or {})
         vm.apply_snapshot(taken, allow=allow, deny=deny, load_data=load_data)
+        _ = vm.engine  # mistakes are told now
         return vm
 
     def apply_snapshot(
@@ -168,13 +176,16 @@ class Snapshots:
         checkpoints of this VM stay what they are. Raises `SnapshotError` inside a handler.
         """
         from rvjit.snapshot import Selection
-        from rvjit.snapshot.checkpoint import Checkpoint
 
         with self.exclusive("a checkpoint"):
-            chosen = Selection.of(allow, deny, self.parts)
-            native = self.engine.name != "interp"
-            self._checkpoint = Checkpoint(self, self._entry, chosen, native=native)
+            _ = self.engine  # a checkpoint has to know who else watches the memory
+            self._checkpoint = self._new_checkpoint(Selection.of(allow, deny, self.parts))
             return self._checkpoint
+
+    def _new_checkpoint(self, chosen: Selection) -> Checkpoint:
+        from rvjit.snapshot.checkpoint import Checkpoint
+
+        return Checkpoint(self, self._entry, chosen, native=self.engine_name != "interp")
 
     def push(self) -> None:
         """Save the state as a new level above the newest checkpoint; see `Checkpoint.push`."""

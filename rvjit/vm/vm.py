@@ -53,13 +53,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from rvjit.machine.engine import Engine
     from rvjit.vm.backtrace import Frame
+    from rvjit.vm.clones import Clones
     from rvjit.vm.rounds import Rounds
     from rvjit.vm.snapshots import Snapshots
     from rvjit.vm.views import MemoryView, Registers
 
     _Bound = TypeVar("_Bound")
 else:  # few runs use any of it
+    Clones = later("rvjit.vm.clones", "Clones", ("clone",))
     Rounds = later("rvjit.vm.rounds", "Rounds", ("run_each",))
     Snapshots = later(
         "rvjit.vm.snapshots",
@@ -67,6 +70,7 @@ else:  # few runs use any of it
         (
             "_check_alone",
             "_checkpoint",
+            "_new_checkpoint",
             "_no_checkpoint",
             "add_host_state",
             "apply_snapshot",
@@ -94,7 +98,7 @@ _MAX_ARGUMENTS = 8
 _STACK_ALIGN = 16
 
 
-class VM(Snapshots, Rounds):
+class VM(Rounds, Clones, Snapshots):
     """A loaded program and everything it needs to run. Make one with `VM.from_elf`.
 
     One thread at a time may run a VM, else `MachineBusy`; `pause` may be called from any thread.
@@ -113,7 +117,7 @@ class VM(Snapshots, Rounds):
         self.image = image
         self.host = host
         self.machine = machine
-        self.engine = engines.make(engine, machine)
+        self.engine_name = engine
         self.exit_code: int | None = None
         assert profile.syscalls is not None
         self._table = table(profile.syscalls).for_version(profile.vm_version)
@@ -212,8 +216,14 @@ class VM(Snapshots, Rounds):
         machine.pc = image.pc
         machine.x[SP] = image.sp
         vm = cls(machine, image, host, chosen, engine)
+        _ = vm.engine  # mistakes are told now
         vm._pristine = Pristine(machine, image.page)
         return vm
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs it; made when it is asked for. Raises `EngineUnavailable`, `ConfigError`."""
+        return engines.make(self.engine_name, self.machine)
 
     # Looking at it.
 
@@ -401,7 +411,8 @@ class VM(Snapshots, Rounds):
                 raise ConfigError("close() inside a handler: the run that called it is not over")
             self._entry.closed = True
             self.host.close()
-            self.engine.close()
+            if "engine" in vars(self):
+                self.engine.close()
 
     # Extending it.
 
