@@ -18,12 +18,12 @@ import rvjit
 ROOT = Path(__file__).parent.parent.parent
 
 NAMES = """
-    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost CyclesExceeded
-    Deadlock ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction
-    InternalError Isa LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied
-    PriceModel Profile RunResult RvjitError Scheduler ScriptError ScriptPaused Snapshot
-    SnapshotError SnapshotFormatError SnapshotMismatch Stop UNIT_PRICES UnknownSymbol
-    UnknownSyscall VM example
+    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost Coverage
+    CyclesExceeded Deadlock ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault
+    IllegalInstruction InternalError Isa LoadError MachineBusy MemoryFault Misaligned
+    OutOfBounds PermissionDenied PriceModel Profile RunResult Runs RvjitError Scheduler
+    ScriptError ScriptPaused Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
+    UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
 HEAVY = ("llvmlite", "elftools", "msgpack", "rich", "importlib.metadata", "numpy")
