@@ -88,6 +88,7 @@ def test_a_warm_run_is_lighter_still() -> None:
         *("dataclasses", "inspect", "typing", "pathlib", "hashlib", "socket", "urllib", "shutil"),
         *("rvjit.isa.spec", "rvjit.isa.decode", "rvjit.codegen.blocks", "rvjit.interp"),
         *("rvjit.loader.elf", "rvjit.loader.ckb", "rvjit.engines.worker", "rvjit.cli.report"),
+        "rvjit.scheduler",
     }
     assert not loaded & needless
 
