@@ -46,7 +46,7 @@ from rvjit.values import later
 from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
-from rvjit.vm.result import RunResult, ckb_view
+from rvjit.vm.result import CKB_STOPS, RunResult, ckb_view
 from rvjit.vm.timer import Deadline
 
 TYPE_CHECKING = False
@@ -583,6 +583,9 @@ class VM(Rounds, Clones, Snapshots):
         if stop is Stop.EXIT:
             return RunResult(stop, machine.cycles, machine.pc, self.exit_code)
         if stop is not Stop.FAULT:
+            if self.profile.is_ckb and stop in CKB_STOPS:
+                pc = machine.pc
+                return RunResult(stop, machine.cycles, pc, None, None, CKB_STOPS[stop], pc)
             return RunResult(stop, machine.cycles, machine.pc)
         fault = machine.take_fault()
         error, error_pc = None, None
