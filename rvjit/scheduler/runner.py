@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +19,7 @@ from rvjit.errors import (
 from rvjit.isa.cost import Cost
 from rvjit.isa.registers import A0, A7
 from rvjit.machine.fetch import fetch
+from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
 from rvjit.scheduler.calls import EXIT, Handler
@@ -26,6 +28,7 @@ from rvjit.scheduler.requests import Request
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.result import ckb_view
 
+_CYCLES = word_of("cycles")
 _ECALL_LENGTH = 4
 
 
@@ -90,6 +93,8 @@ class Runner:
         self._step = step
         self._machine: Machine | None = None  # that runs, or ran last
         self._interrupted = False
+        self._pressed = False  # Ctrl-C, and nobody has been told
+        self._thread = 0  # that runs
         self._guard: Interruptible | None = None
 
     # What Ctrl-C sees: whichever machine runs.
@@ -97,6 +102,8 @@ class Runner:
     def request(self, reason: Stop) -> None:
         """Have the VM that runs, or else the next one, stop."""
         self._interrupted = True
+        # A helper thread asks as well, perhaps once more for what has been delivered.
+        self._pressed |= threading.get_ident() == self._thread
         if self._machine is not None:
             self._machine.request(reason)
 
@@ -108,6 +115,7 @@ class Runner:
 
     def listening(self) -> Interruptible:
         """Return the context in which Ctrl-C stops the VM that runs, and then Python."""
+        self._thread = threading.get_ident()
         self._guard = Interruptible(self)
         return self._guard
 
@@ -123,7 +131,7 @@ class Runner:
             pause.attach(machine)
         if self._interrupted:
             machine.request(Stop.INTERRUPT)
-        x, handlers = guest.x, self._handlers
+        x, words, handlers = guest.x, guest.words, self._handlers
         while True:
             stop = engine.run() if self._step is None else self._run_in_steps(guest)
             if stop is Stop.SYSCALL:
@@ -133,16 +141,17 @@ class Runner:
                 handler = handlers.get(number)
                 if handler is None:
                     raise ScriptError("InvalidEcall", str(number), guest.id, machine.pc)
+                cycles = words[_CYCLES]
                 try:
                     request = handler(guest)
                 except BaseException as error:
-                    raised = self._failed_call(guest, error)
+                    raised = self._failed_call(guest, error, cycles)
                     if raised is error:
                         raise
                     raise raised from error
                 if request is not None:
                     return request
-                if machine.cycles > limit:
+                if words[_CYCLES] > limit:
                     raise CyclesExceeded(guest.id)
             elif stop is Stop.CYCLE_LIMIT:
                 raise CyclesExceeded(guest.id)
@@ -154,13 +163,14 @@ class Runner:
                 raise ScriptPaused(guest.id)
             elif stop is Stop.INTERRUPT:
                 self._interrupted = False
-                if self._guard is not None:
+                pressed, self._pressed = self._pressed, False
+                if pressed and self._guard is not None:
                     self._guard.deliver()  # which raises, or the guest goes on
             else:
                 raise InternalError(f"VM {guest.id} of a script stopped with {stop}")
 
-    def _failed_call(self, guest: Guest, error: BaseException) -> BaseException:
-        """Return what to raise for what a handler raised."""
+    def _failed_call(self, guest: Guest, error: BaseException, cycles: int) -> BaseException:
+        """Return what to raise for what a handler raised; *cycles* were there before it."""
         machine = guest.machine
         if isinstance(error, GuestFault):
             return as_script_error(error, guest.id, machine.pc)
@@ -169,7 +179,7 @@ class Runner:
         else:
             # The caller's own sink or handler failed: a further run makes the call again.
             machine.pc -= _ECALL_LENGTH
-            machine.cycles -= machine.rules.prices[Cost.SYSTEM]
+            machine.cycles = cycles - machine.rules.prices[Cost.SYSTEM]
         return error
 
     def _failed(self, guest: Guest) -> ScriptError:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from rvjit.errors import SnapshotFormatError
 from rvjit.scheduler.data import Location
-from rvjit.scheduler.limits import MAX_INSTANTIATED
+from rvjit.scheduler.limits import MAX_INSTANTIATED, ROOT
 from rvjit.scheduler.population import Suspended
 from rvjit.scheduler.requests import State, pack_state, unpack_state
 from rvjit.snapshot import Snapshot, container
@@ -160,8 +160,10 @@ def _from_tables(found: dict[str, Any], snapshots: list[Snapshot]) -> FullSuspen
 def _check(state: FullSuspendedState) -> None:
     """Raise `ValueError` where tables do not go together."""
     ids = [vm.id for vm in state.vms]
-    if not ids or ids != sorted(set(ids)) or ids[-1] >= state.next_vm_id:
-        raise ValueError(f"VMs {ids}: must be ascending, and below {state.next_vm_id}")
+    if ids[:1] != [ROOT] or ids != sorted(set(ids)) or ids[-1] >= state.next_vm_id:
+        raise ValueError(
+            f"VMs {ids}: must begin with {ROOT}, ascend, and be below {state.next_vm_id}"
+        )
     with_machines = state.instantiated_ids
     if not set(with_machines) <= set(ids) or len(with_machines) > MAX_INSTANTIATED:
         raise ValueError(f"VMs {with_machines} cannot all have machines")
