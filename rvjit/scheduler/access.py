@@ -19,6 +19,7 @@ _WORD = 8
 _LAST_IN_PAGE = PAGE_SIZE - _WORD
 _IN_PAGE = PAGE_SIZE - 1
 _FEW_WORDS = 16  # that a list is expected to have
+_MANY_WORDS = 4096  # that are read at once
 
 
 def load64(memory: Memory, address: int) -> int:
@@ -110,7 +111,13 @@ class Arguments(Collection[bytes]):
         return any(each == arg for each in self)
 
     def __iter__(self) -> Iterator[bytes]:
-        memory, at = self._memory, self._argv
-        for _ in range(self._argc):
-            yield load_string(memory, load64(memory, at))
-            at += _WORD
+        memory, at, left = self._memory, self._argv, self._argc
+        while left:
+            count = min(left, (memory.size - at) // _WORD, _MANY_WORDS)
+            if count <= 0:
+                raise OutOfBounds(at, _WORD, "load")
+            words = memory.buffer[at : at + count * _WORD].tobytes()
+            for pointer in array("Q", words):
+                yield load_string(memory, pointer)
+            at += count * _WORD
+            left -= count

@@ -122,7 +122,9 @@ class Population:
     def revive(self, vm_id: int, suspended: Suspended) -> Guest:
         """Make a guest of what `capture` returned. Raises `ScriptError`."""
         program = self._programs.get(suspended.location)
-        suspended.snapshot.identity.check(self._identity(program), program=True)
+        identity = self._identity(program)
+        if suspended.snapshot.identity is not identity:  # it came from elsewhere
+            suspended.snapshot.identity.check(identity, program=True)
         for name, offset in suspended.snapshot.pages.sources:
             if self._source.load_data(name, offset, 1) is None:
                 raise ScriptError("SnapshotDataLoadError", f"there is no data {name!r}", vm_id)
@@ -195,6 +197,11 @@ class Population:
         return guest
 
     def _identity(self, program: ScriptProgram) -> Identity:
+        if program.identity is None:
+            program.identity = self._identify(program)
+        return program.identity
+
+    def _identify(self, program: ScriptProgram) -> Identity:
         profile = self._machines.profile
         assert isinstance(profile.isa, Isa)
         assert profile.prices is not None

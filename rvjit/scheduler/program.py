@@ -17,19 +17,21 @@ from rvjit.machine.layout import NO_RESERVATION
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import READABLE, WRITABLE
 from rvjit.scheduler.data import Location
+from rvjit.snapshot import Identity
 from rvjit.snapshot.sourced import DataSource, SourcedContext
 
 _KEPT = 32  # programs; VMs hold on to their own
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ScriptProgram:
-    """The bytes at one location, and what the ELF parser makes of them."""
+    """The bytes at one location, what the ELF parser makes of them, and what snapshots say of it."""
 
     location: Location
     file: bytes
     key: bytes
     version: int
+    identity: Identity | None = None  # once a VM with it was evicted
 
     @cached_property
     def elf(self) -> CkbElf:
