@@ -25,7 +25,7 @@ _KEPT = 32  # programs; VMs hold on to their own
 
 @dataclass(eq=False)
 class ScriptProgram:
-    """The bytes at one location, what the ELF parser makes of them, and what snapshots say of it."""
+    """The bytes at one location, what the parser makes of them, and what snapshots say of it."""
 
     location: Location
     file: bytes

@@ -96,7 +96,7 @@ def test_pages_of_the_old_program_come_back_after_exec_of_version_1(limit: int, 
             "cell_dep/2": elf(assemble(NEW), R | X),
         }
     )
-    scheduler = Scheduler(pieces, engine="threaded", version=1)
+    scheduler = Scheduler(pieces, engine="interp", version=1)
     try:
         found = scheduler.run(limit).exit_code
     except CyclesExceeded:

@@ -206,12 +206,36 @@ def run_random(seed: int, engine: str) -> tuple[object, int]:
     return end, cycles
 
 
+def run_cut(seed: int) -> tuple[object, int] | None:
+    """As `run_random`, in pieces, some of which go through bytes; None where it takes too long."""
+    draw = random.Random(seed)
+    context = TransactionContext.around(random_script(seed))
+    options = {"corrected": True, "version": 1 + seed % 2, "engine": "threaded"}
+    scheduler = Scheduler(context, **options)
+    while True:
+        try:
+            return scheduler.run(draw.choice((600, 5000, 150_000))).exit_code, (
+                scheduler.consumed_cycles
+            )
+        except CyclesExceeded:
+            if scheduler.consumed_cycles > 3_000_000:
+                return None
+        except ScriptError as error:
+            return error.name, scheduler.consumed_cycles
+        if draw.random() < 0.3:
+            state = FullSuspendedState.from_bytes(scheduler.suspend().to_bytes())
+            scheduler.close()
+            scheduler = Scheduler.resume(context, state, engine="threaded")
+
+
 def check_random(seeds: range) -> Counter[object]:
     ends: Counter[object] = Counter()
     for seed in seeds:
         first = run_random(seed, "threaded")
         if seed % 10 == 0:
             assert run_random(seed, "interp") == first, seed
+            cut = run_cut(seed)
+            assert cut is None or cut == first, seed
         ends[first[0]] += 1
     return ends
 

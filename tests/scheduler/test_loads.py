@@ -263,7 +263,7 @@ def test_code_that_cannot_be(args: tuple[int, ...], end: int | str) -> None:
 def exec_1(*args: str, **pieces: bytes) -> int:
     data = {"program": program("exec1"), "cell_dep/0": program("exec1"), **pieces}
     return Scheduler(
-        DataPieces(data), version=1, args=[each.encode() for each in args], engine="threaded"
+        DataPieces(data), version=1, args=[each.encode() for each in args], engine="interp"
     ).run().exit_code  # fmt: skip
 
 

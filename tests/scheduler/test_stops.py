@@ -142,14 +142,14 @@ def test_versions(version: int) -> None:
     """Each has its own calls; the argument count is found in all."""
     source = "_start: lw a0, 0(sp)\n li a7, 93\n ecall"
     file = elf(assemble(source), R | X)
-    scheduler = Scheduler(file, version=version, args=[b"a", b"b"], engine="threaded")
+    scheduler = Scheduler(file, version=version, args=[b"a", b"b"], engine="interp")
     assert scheduler.run().exit_code == 2
     asks = elf(assemble("_start: li a7, 2041\n ecall\n li a7, 93\n ecall"), R | X)
     if version:
-        assert Scheduler(asks, version=version, engine="threaded").run().exit_code == version
+        assert Scheduler(asks, version=version, engine="interp").run().exit_code == version
     else:
         with pytest.raises(ScriptError, match="InvalidEcall: 2041"):
-            Scheduler(asks, version=0, engine="threaded").run()
+            Scheduler(asks, version=0, engine="interp").run()
 
 
 def test_mistakes_of_the_caller() -> None:
