@@ -156,6 +156,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._io_pending = False  # a limit came before pipes were looked at; `corrected` only
         self._exit_code = 0
+        self._closed = False
 
     @classmethod
     def resume(
@@ -258,12 +259,15 @@ class Scheduler:
 
     def close(self) -> None:
         """Free machines and compiled code; the scheduler cannot be used any more."""
+        if self._closed:
+            return
         with self._alone():
             self._vms.close()
-            self._states.clear()
+            self._closed = True
 
     def _boot_root(self) -> None:
         if not self._states:
+            self._vms.next_id = ROOT  # an earlier run may have failed to boot it
             self._vms.boot(ROOT_LOCATION, self._args)
             self._states[ROOT] = RUNNABLE
 
@@ -272,10 +276,7 @@ class Scheduler:
         account = self._account
         if self._io_pending:
             self._io_pending = False
-            try:
-                self._pipes.process(self._states, self._vms, account)
-            except GuestFault as fault:
-                raise as_script_error(fault) from fault
+            self._process_io()
         self._cut = False
         vm_id, failure = ROOT, None
         try:
@@ -295,12 +296,11 @@ class Scheduler:
             if self.corrected:
                 account.iteration = 0
                 self._io_pending = True
+                if failure is not None:
+                    raise failure
             raise CyclesExceeded(vm_id)
         account.iteration = 0
-        try:
-            self._pipes.process(self._states, self._vms, account)
-        except GuestFault as fault:
-            raise as_script_error(fault) from fault
+        self._process_io()
         if failure is not None:
             raise failure
         return vm_id, left
@@ -337,6 +337,12 @@ class Scheduler:
         except GuestFault as fault:
             raise as_script_error(fault, vm_id) from fault
         return vm_id
+
+    def _process_io(self) -> None:
+        try:
+            self._pipes.process(self._states, self._vms, self._account)
+        except GuestFault as fault:
+            raise as_script_error(fault) from fault
 
     def _choose(self) -> int:
         for vm_id in reversed(self._states):
@@ -427,6 +433,8 @@ class Scheduler:
         if not self._lock.acquire(blocking=False):
             raise MachineBusy("another thread is running this script; use a PauseSignal first")
         try:
+            if self._closed:
+                raise ConfigError("this script was closed")
             yield
         finally:
             self._lock.release()

@@ -234,8 +234,8 @@ def check_random(seeds: range) -> Counter[object]:
         first = run_random(seed, "threaded")
         if seed % 10 == 0:
             assert run_random(seed, "interp") == first, seed
-            cut = run_cut(seed)
-            assert cut is None or cut == first, seed
+            if first[0] != "CyclesExceeded":
+                assert run_cut(seed) in (first, None), seed
         ends[first[0]] += 1
     return ends
 

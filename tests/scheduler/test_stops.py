@@ -164,8 +164,15 @@ def test_mistakes_of_the_caller() -> None:
     assert scheduler.state(5) is None
     with pytest.raises(ConfigError):
         Scheduler(FOREVER, version=3)
-    with pytest.raises(ScriptError, match="ElfParseError"):
-        Scheduler(b"no program", engine="threaded").run()
+    broken = Scheduler(b"no program", engine="threaded")
+    for _ in range(2):
+        with pytest.raises(ScriptError, match="ElfParseError"):
+            broken.run()
+    scheduler.close()
+    scheduler.close()
+    for use in (scheduler.run, scheduler.iterate, scheduler.suspend):
+        with pytest.raises(ConfigError, match="closed"):
+            use()
 
 
 # Suspended states that are not what they should be.
