@@ -35,17 +35,23 @@ class Pipes:
         *states* are in ascending order of ids. Raises `MemoryFault` for a bad pointer of a guest.
         """
         owners = self.owners
-        readers: list[tuple[int, WaitForRead]] = []
-        writers: list[tuple[int, WaitForWrite]] = []
+        readers: dict[int, int] = {}  # by fd
+        closed: list[int] = []
+        writers: list[tuple[int, int]] = []
         for vm_id, state in states.items():
             if type(state) is WaitForRead:
-                readers.append((vm_id, state))
+                if state.fd ^ 1 in owners:
+                    readers[state.fd] = vm_id
+                else:
+                    closed.append(vm_id)
             elif type(state) is WaitForWrite:
-                writers.append((vm_id, state))
-        closed = [vm_id for vm_id, state in readers if state.fd ^ 1 not in owners]
-        closed += [vm_id for vm_id, state in writers if state.fd ^ 1 not in owners]
-        by_fd = {state.fd: vm_id for vm_id, state in readers}
-        pairs = [(by_fd[state.fd ^ 1], vm_id) for vm_id, state in writers if state.fd ^ 1 in by_fd]
+                writers.append((vm_id, state.fd ^ 1))
+        pairs: list[tuple[int, int]] = []
+        for vm_id, other in writers:
+            if other not in owners:
+                closed.append(vm_id)
+            elif other in readers:
+                pairs.append((readers[other], vm_id))
         for vm_id in closed:
             _wake(vm_id, states, vms, account)
         for reader_id, writer_id in pairs:
