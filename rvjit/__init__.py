@@ -15,6 +15,8 @@ from rvjit.errors import (
     Breakpoint,
     CallStopped,
     ConfigError,
+    CyclesExceeded,
+    Deadlock,
     ElfError,
     EngineMismatch,
     EngineUnavailable,
@@ -28,6 +30,8 @@ from rvjit.errors import (
     OutOfBounds,
     PermissionDenied,
     RvjitError,
+    ScriptError,
+    ScriptPaused,
     SnapshotError,
     SnapshotFormatError,
     SnapshotMismatch,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from rvjit.isa.isa import Isa
     from rvjit.machine.stop import Stop
     from rvjit.replay.ring import CheckpointRing, Replay
+    from rvjit.scheduler.scheduler import Scheduler
     from rvjit.snapshot import Snapshot
     from rvjit.syscalls.table import Call, Exit
     from rvjit.vm.backtrace import Frame
@@ -66,6 +71,7 @@ _LATER = {
     "Replay": "replay.ring",
     "RunResult": "vm.result",
     "Runs": "vm.rounds",
+    "Scheduler": "scheduler.scheduler",
     "Snapshot": "snapshot.snapshot",
     "Stop": "machine.stop",
     "UNIT_PRICES": "isa.cost",
@@ -89,6 +95,8 @@ __all__ = [
     "ConfigError",
     "Cost",
     "Coverage",
+    "CyclesExceeded",
+    "Deadlock",
     "ElfError",
     "EngineMismatch",
     "EngineUnavailable",
@@ -110,6 +118,9 @@ __all__ = [
     "RunResult",
     "Runs",
     "RvjitError",
+    "Scheduler",
+    "ScriptError",
+    "ScriptPaused",
     "Snapshot",
     "SnapshotError",
     "SnapshotFormatError",

@@ -20,6 +20,10 @@
     |   |- UnknownSyscall        number
     |   |- BadSyscall            number, reason: arguments the profile treats as fatal
     |   `- Aborted               signal: the guest ended itself by a signal
+    |- ScriptError             name, detail, vm_id, pc: a script failed, as CKB names it
+    |   |- CyclesExceeded        the limit of cycles was reached; the script can go on
+    |   |- ScriptPaused          somebody asked; the script can go on
+    |   `- Deadlock              every VM of a script waits for another
     |- SnapshotError           a snapshot or checkpoint cannot be made or used
     |   |- SnapshotFormatError   offset, section: bytes that are no snapshot, or a damaged one
     |   `- SnapshotMismatch      field, expected, found: a snapshot of something else
@@ -203,6 +207,62 @@ class Aborted(GuestFault):
     def __init__(self, signal: int, pc: int | None = None) -> None:
         self.signal = signal
         super().__init__(f"ended by signal {signal}", pc)
+
+
+class ScriptError(RvjitError):
+    """A script under CKB's scheduler ended by an error.
+
+    *name* is CKB-VM's name of it (``MemOutOfBound``, ``InvalidEcall``, …), *detail* what it carries
+    there, as text, or None. *vm_id* and *pc* are the VM that failed and, where an instruction did,
+    the pc that CKB-VM reports; None where no VM did.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        detail: str | None = None,
+        vm_id: int | None = None,
+        pc: int | None = None,
+    ) -> None:
+        self.name = name
+        self.detail = detail
+        self.vm_id = vm_id
+        self.pc = pc
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        """Return name, detail, VM and pc, those that there are."""
+        text = self.name if self.detail is None else f"{self.name}: {self.detail}"
+        places = [] if self.vm_id is None else [f"VM {self.vm_id}"]
+        places += [] if self.pc is None else [f"pc {self.pc:#x}"]
+        return f"{text} ({', '.join(places)})" if places else text
+
+
+class CyclesExceeded(ScriptError):
+    """A run came to its limit of cycles; another run goes on."""
+
+    def __init__(self, vm_id: int | None = None) -> None:
+        super().__init__("CyclesExceeded", None, vm_id)
+
+
+class ScriptPaused(ScriptError):
+    """A run was paused; another run goes on."""
+
+    def __init__(self, vm_id: int | None = None) -> None:
+        super().__init__("Pause", None, vm_id)
+
+
+class Deadlock(ScriptError):
+    """No VM of a script can run. *waiting* says what each waits for, by VM id."""
+
+    def __init__(self, waiting: dict[int, str]) -> None:
+        self.waiting = waiting
+        super().__init__("Unexpected", "A deadlock situation has been reached!")
+
+    def __str__(self) -> str:
+        """Return CKB's text and who waits for what."""
+        who = "; ".join(f"VM {vm_id} {what}" for vm_id, what in self.waiting.items())
+        return f"{super().__str__()} {who}"
 
 
 class SnapshotError(RvjitError):

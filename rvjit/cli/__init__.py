@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "run": "run a RISC-V program",
     "resume": "go on from a snapshot",
     "snapshot": "stop a program at a cycle and keep it, or look into snapshots",
+    "ckb": "run a script of CKB with its scheduler, off the chain: rvjit ckb run",
     "disasm": "print a program's instructions",
     "info": "show what is in a program, or what this installation can do",
     "examples": "list the example programs that come with rvjit",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rvjit.bits import MASK32
 from rvjit.errors import ConfigError, OutOfBounds, PermissionDenied
 from rvjit.loader.program import Program
 from rvjit.machine.memory import Memory
-from rvjit.machine.pages import PAGE_SIZE
+from rvjit.machine.pages import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, WRITABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _auxiliary_vector(
 
 def build_ckb_stack(
     memory: Memory,
-    args: Sequence[bytes],
+    args: Collection[bytes],
     version: int,
     *,
     stack_start: int | None = None,
@@ -137,12 +137,21 @@ def build_ckb_stack(
     top = start + size
     sp = top
     pointers = []
+    # As long as no store can fail, those of many arguments are one.
+    safe = _writable_from(memory, start, top) if args else top
+    held: list[bytes] = []
     for arg in args:
-        sp -= len(arg) + 1
-        if arg:
-            _store(memory, sp, arg)
-        _store(memory, sp + len(arg), b"\0")
+        below = sp - len(arg) - 1
+        if below >= safe:
+            held.append(arg + b"\0")
+        else:
+            _store_strings(memory, sp, held)
+            if arg:
+                _store(memory, below, arg)
+            _store(memory, below + len(arg), b"\0")
+        sp = below
         pointers.append(sp)
+    _store_strings(memory, sp, held)
     if version == 0:
         sp -= _WORD * (len(args) + 1)
         for position, word in enumerate((len(args), *pointers)):
@@ -156,6 +165,24 @@ def build_ckb_stack(
         reason = f"more than the {size:#x} bytes of stack from {start:#x} on"
         raise CkbElfError("MemOutOfStack", "bytes of arguments", top - sp, reason)
     return sp, top - sp
+
+
+def _writable_from(memory: Memory, start: int, top: int) -> int:
+    """Return the lowest address from *start* on above which all pages are writable, up to *top*."""
+    first, last = start >> PAGE_SHIFT, top >> PAGE_SHIFT
+    if top & PAGE_MASK or not 0 <= first < last <= memory.page_count:
+        return top
+    return (first + memory.flags[first:last].tobytes().translate(_REFUSES).rfind(1) + 1) * PAGE_SIZE
+
+
+_REFUSES = bytes(not flags & WRITABLE for flags in range(256))
+
+
+def _store_strings(memory: Memory, address: int, held: list[bytes]) -> None:
+    """Store *held*, first to last downwards, so that the last is at *address*; and forget them."""
+    if held:
+        memory.write(address, b"".join(reversed(held)))
+        held.clear()
 
 
 def _store(memory: Memory, address: int, data: bytes) -> None:

@@ -16,8 +16,21 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Stoppable(Protocol):
+        """A machine, or whoever runs several."""
+
+        def request(self, reason: Stop) -> None:
+            """Stop soon for *reason*."""
+
+        def withdraw(self, reason: Stop) -> None:
+            """Forget a request that was not served."""
+
 
 # The functions behind those of `signal`, which turn numbers and handlers into enums and back: that
 # takes longer than everything else that a short run does here, and its import as long again.
@@ -36,7 +49,7 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.machine: Machine | None = None
+        self.machine: Stoppable | None = None
         self.chained: int = -1
         self._receiver, self.descriptor = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Not `threading.Thread`, whose start waits for the thread: until that listens, what is
@@ -87,11 +100,11 @@ class Interruptible:
 
     __slots__ = ("_machine", "_outer_descriptor", "_outer_machine", "_previous", "seen")
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Stoppable) -> None:
         self._machine = machine
         self._previous: _Handler | None = None
         self._outer_descriptor = -1
-        self._outer_machine: Machine | None = None
+        self._outer_machine: Stoppable | None = None
         self.seen = False
 
     def __enter__(self) -> Interruptible:

@@ -25,10 +25,11 @@ COMMAND = ROOT / "rvjit_command.py"
 
 NAMES = """
     Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped CheckpointRing ConfigError Cost
-    Coverage ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction
-    InternalError Isa LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied
-    PriceModel Profile Replay RunResult Runs RvjitError Snapshot SnapshotError SnapshotFormatError
-    SnapshotMismatch Stop UNIT_PRICES UnknownSymbol UnknownSyscall VM example
+    Coverage CyclesExceeded Deadlock ElfError EngineMismatch EngineUnavailable Exit Frame
+    GuestFault IllegalInstruction InternalError Isa LoadError MachineBusy MemoryFault Misaligned
+    OutOfBounds PermissionDenied PriceModel Profile Replay RunResult Runs RvjitError Scheduler
+    ScriptError ScriptPaused Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
+    UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
 HEAVY = ("llvmlite", "elftools", "msgpack", "rich", "importlib.metadata", "numpy")
@@ -96,6 +97,7 @@ def test_a_warm_run_is_lighter_still() -> None:
         *(f"rvjit.vm.{part}" for part in ("calls", "clones", "rounds", "snapshots")),
         *("rvjit.snapshot", "rvjit.machine.image", "rvjit.syscalls.state"),
         *("rvjit.replay", "rvjit.cli.failure"),
+        "rvjit.scheduler",
     }
     assert not loaded & needless
 

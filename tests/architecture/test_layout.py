@@ -22,7 +22,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 FOREIGN = {
     "llvmlite": ("codegen",),
     "elftools": ("loader", "cli"),
-    "msgpack": ("snapshot",),
+    "msgpack": ("snapshot", "scheduler"),
     "zstandard": ("snapshot",),
     "rich": ("cli",),
 }

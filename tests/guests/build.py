@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 GUESTS = Path(__file__).resolve().parent
+SCRIPTS = GUESTS / "ckb"
 EXAMPLES = GUESTS.parents[1] / "rvjit" / "examples" / "src"
 
 PICOLIBC_GCC = "riscv64-unknown-elf-gcc"
@@ -74,6 +75,17 @@ def hosted(build: ModuleType) -> dict[str, tuple[str, ...]]:
     }
 
 
+def scripts(build: ModuleType) -> dict[str, tuple[str, ...]]:
+    """Return the commands of the scripts for CKB's scheduler, in the folder ``ckb``."""
+    head = (
+        *build.compiler(), "-target", "riscv64-freestanding-none",
+        "-mcpu=generic_rv64+m+c+zba+zbb+zbs", "-ffreestanding", "-nostdlib", "-static",
+        *build.COMMON, "-Os", "-fno-builtin", "-ffunction-sections", "-Wl,--gc-sections",
+        "-Wl,-T,link.ld",
+    )  # fmt: skip
+    return {path.stem: (*head, path.name) for path in sorted(SCRIPTS.glob("*.c"))}
+
+
 def picolibc() -> tuple[str, ...] | None:
     """Return the command for ``picolibc_hello``, None without the compiler that built it."""
     try:
@@ -98,10 +110,15 @@ def guests(build: ModuleType) -> dict[str, Any]:
     with_gcc = picolibc()
     if with_gcc is not None:
         commands["picolibc_hello"] = with_gcc
-    return {
+    found = {
         name: build.Recipe(elf=GUESTS / f"{name}.elf", directory=GUESTS, command=command)
         for name, command in sorted(commands.items())
     }
+    for name, command in scripts(build).items():
+        found[f"ckb/{name}"] = build.Recipe(
+            elf=SCRIPTS / f"{name}.elf", directory=SCRIPTS, command=command
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -124,3 +124,19 @@ def again_and_again(vm: rvjit.VM, inputs: list[bytes]) -> int:
     assert_type(vm.clone(stdin=b""), rvjit.VM)
     assert_type(rvjit.VM.from_snapshot(vm.snapshot("dirty")), rvjit.VM)
     return checkpoint.depth
+
+
+def scripts(path: Path) -> None:
+    from rvjit.scheduler import DataPieces, FullSuspendedState, PauseOrLimit, PauseSignal
+
+    file = path.read_bytes()
+    script = rvjit.Scheduler(DataPieces({"program": file}), version=2, debug=print)
+    assert_type(script.run(70_000_000).exit_code, int)
+    assert_type(script.run(PauseOrLimit(PauseSignal())).consumed_cycles, int)
+    state = script.suspend()
+    assert_type(state.to_bytes(), bytes)
+    rvjit.Scheduler.resume(file, FullSuspendedState.load(path), engine="interp")
+    try:
+        script.iterate()
+    except rvjit.ScriptError as error:
+        assert_type(error.vm_id, int | None)
