@@ -323,7 +323,7 @@ def test_a_plain_fork_waits_for_the_compiler_and_a_checkpoint_does_not() -> None
     assert status_of(lambda: not job.over.is_set()) == 0
     releaser = threading.Timer(0.05, job.released.set)
     releaser.start()
-    assert status_of(lambda: job.over.is_set()) == 0
+    assert status_of(job.over.is_set) == 0
     releaser.join()
 
 
