@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import NamedTuple
 
 from rvjit.errors import GuestFault, ScriptError, SnapshotMismatch
@@ -218,7 +219,7 @@ class Population:
             memory_base=profile.memory_base,
             memory_size=profile.memory_size,
             wxorx=True,
-            program=program.key.hex(),
+            program=sha256(program.file).hexdigest(),
             entry=program.elf.entry,
             brk_start=0,
             mmap_top=0,

@@ -301,7 +301,11 @@ def test_progress_says_how_much_of_the_limit_is_used(guest, capfd, monkeypatch):
         (["run", "example:"], Status.LOAD, ["mandelbrot"]),
         (["run", "sieve"], Status.LOAD, ["example:sieve"]),
         (["run", "--json", "/no/such/r.json", "example:hello"], Status.HOST, ["/no/such/r.json"]),
-        (["rum"], Status.USAGE, ["'rum'", "run, resume, snapshot, disasm, info, examples, cache"]),
+        (
+            ["rum"],
+            Status.USAGE,
+            ["'rum'", "run, resume, snapshot, ckb, disasm, info, examples, cache"],
+        ),
     ],
 )
 def test_a_mistake_is_one_clear_line(arguments, status, words, capfd):
