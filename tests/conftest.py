@@ -19,7 +19,8 @@ GUESTS = Path(__file__).parent / "guests"
 
 # One code cache for the whole run and all processes that tests start, so that the threaded engine
 # is compiled once; nobody's real cache is read or written.
-CACHE = tempfile.mkdtemp(prefix="rvjit-tests-")
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+CACHE = os.environ["RVJIT_CACHE_DIR"] if WORKER else tempfile.mkdtemp(prefix="rvjit-tests-")
 os.environ["RVJIT_CACHE_DIR"] = CACHE
 os.environ.pop("RVJIT_CACHE_SIZE", None)
 
@@ -29,7 +30,8 @@ os.environ.setdefault("PYTHONPYCACHEPREFIX", os.path.join(CACHE, "modules"))
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(CACHE, ignore_errors=True)
+    if not WORKER:
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

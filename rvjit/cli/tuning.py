@@ -46,5 +46,6 @@ def dump_ir(vm: VM, where: str) -> None:
     entries = vm.engine.entries if address is None else [address]
     if not entries:
         output.say("dump of IR: no region was compiled")
+    eager = vm.engine.name != "tiered"
     for pc in entries:
-        output.write(sys.stderr, dump_region(vm.machine, pc, name))
+        output.write(sys.stderr, dump_region(vm.machine, pc, name, eager=eager))

@@ -18,20 +18,28 @@ from rvjit.isa.spec import System
 from rvjit.machine.fetch import code_pages, fetch_operation
 from rvjit.machine.machine import Machine
 
-# Bounds of one region: large enough for most loops with all that is in them, since going from one
-# region to another takes all registers through the state buffer.
-MAX_INSNS = 1000
-MAX_BLOCKS = 400
-
-# With a jump table: leaving through it costs more than a larger region costs to compile.
-MAX_SWITCH_INSNS = 2000
-MAX_SWITCH_BLOCKS = 800
-
 MAX_BLOCK_INSNS = 100
 
 # A callee is taken in if it is at most this long, and so are its callees, to this depth.
 MAX_INLINE_INSNS = 32
 MAX_INLINE_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How large a region may be; larger with a jump table, since leaving through it costs more."""
+
+    insns: int
+    blocks: int
+    switch_insns: int
+    switch_blocks: int
+
+
+# Where every entry that is met becomes a region at once, many of the same code do.
+EAGER = Bounds(100, 40, 400, 200)
+# Large enough for most loops with all that is in them, since going from one region to another takes
+# all registers through the state buffer.
+HOT = Bounds(1000, 400, 2000, 800)
 
 # The link registers of the calling convention; a call through another is taken for a jump.
 LINKS = (1, 5)
@@ -112,14 +120,16 @@ class RegionSource:
         return sum(len(node.block.insns) for node in self.nodes.values())
 
 
-def find_region(machine: Machine, pc: int, barriers: AbstractSet[int]) -> RegionSource | None:
-    """Collect the region that is entered at *pc*.
+def find_region(
+    machine: Machine, pc: int, barriers: AbstractSet[int], bounds: Bounds = HOT
+) -> RegionSource | None:
+    """Collect the region that is entered at *pc*, as far as *bounds* let it reach.
 
     Addresses in *barriers* (breakpoints) are never part of a region. None where not even the first
     instruction can be translated: it cannot be fetched, or is left to the exact engine.
     """
     finder = _Finder(machine, barriers)
-    nodes = finder.collect(pc)
+    nodes = finder.collect(pc, bounds)
     if not nodes:
         return None
     _place_checkpoints(nodes, machine.rules.prices)
@@ -142,13 +152,13 @@ class _Finder:
         self._barriers = barriers
         self._blocks: dict[int, Block | None] = {}
 
-    def collect(self, pc: int) -> dict[Key, Node]:
-        """Nodes reached from *pc* within the bounds of a region, breadth first."""
+    def collect(self, pc: int, bounds: Bounds) -> dict[Key, Node]:
+        """Nodes reached from *pc* within *bounds*, breadth first."""
         nodes: dict[Key, Node] = {}
         start: Key = ((), pc)
         queue = deque([start])
         count = 0
-        most_blocks, most_insns = MAX_BLOCKS, MAX_INSNS
+        most_blocks, most_insns = bounds.blocks, bounds.insns
         while queue and len(nodes) < most_blocks and count < most_insns:
             key = queue.popleft()
             if key in nodes:
@@ -160,7 +170,7 @@ class _Finder:
             if block.target is None and not node.calls and node.taken is None:
                 self._find_table(node, nodes)
                 if node.table is not None:
-                    most_blocks, most_insns = MAX_SWITCH_BLOCKS, MAX_SWITCH_INSNS
+                    most_blocks, most_insns = bounds.switch_blocks, bounds.switch_insns
             nodes[key] = node
             count += len(block.insns)
             queue.extend(node.successors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from rvjit.codegen.blocks import Node, RegionSource, find_region
+from rvjit.codegen.blocks import EAGER, HOT, Node, RegionSource, find_region
 from rvjit.errors import ConfigError
 from rvjit.isa import disassemble
 from rvjit.machine.machine import Machine
@@ -13,13 +13,14 @@ from rvjit.machine.pages import PAGE_SIZE
 Names = Callable[[int], str]
 
 
-def dump_region(machine: Machine, pc: int, name: Names = hex) -> str:
+def dump_region(machine: Machine, pc: int, name: Names = hex, *, eager: bool = False) -> str:
     """Return the texts of the region that is entered at *pc*, made from memory as it is now.
 
-    *name* shows an address. Nothing is run, and nothing about *machine* changes. Raises
-    `ConfigError` where no region can begin, `EngineUnavailable` where nothing can be compiled.
+    *name* shows an address; *eager* is for a region as the engine ``jit`` makes it. Nothing is run,
+    and nothing about *machine* changes. Raises `ConfigError` where no region can begin,
+    `EngineUnavailable` where nothing can be compiled.
     """
-    source = find_region(machine, pc, frozenset())
+    source = find_region(machine, pc, frozenset(), EAGER if eager else HOT)
     if source is None:
         raise ConfigError(f"no region begins at {name(pc)}: no instruction there can be compiled")
     from rvjit.codegen.emit import RegionEmitter

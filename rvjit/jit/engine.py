@@ -287,17 +287,17 @@ class Jit:
         self._counts.cache_hits += 1
         return True
 
-    def find(self, pc: int) -> Job | None:
+    def find(self, pc: int, *, eager: bool = False) -> Job | None:
         """Look up what a region at *pc* would be made of; None where it cannot be compiled.
 
-        Code that changes from now on makes the job stale.
+        Code that changes from now on makes the job stale. *eager* is for what may run but once.
         """
-        from rvjit.codegen.blocks import find_region
+        from rvjit.codegen.blocks import EAGER, HOT, find_region
 
         machine = self.machine
         if not self._has_slot(pc):
             return None
-        source = find_region(machine, pc, self._breakpoints)
+        source = find_region(machine, pc, self._breakpoints, EAGER if eager else HOT)
         if source is None or self._thrashes(source.pages):
             return None
         for page in source.pages:
@@ -410,7 +410,7 @@ class Jit:
         """Compile and publish the region at *pc*; False where the exact engine has to run it."""
         if self.load(pc):
             return True
-        job = self.find(pc)
+        job = self.find(pc, eager=True)
         if job is None:
             return False
         job.build()

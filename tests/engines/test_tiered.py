@@ -44,7 +44,7 @@ def test_a_loop_that_is_longer_than_a_region_ends_up_compiled(
 ) -> None:
     """Nobody calls or jumps back to where the first region ends; it is left there in each turn."""
     monkeypatch.setattr(tiered, "submit", build_at_once)
-    monkeypatch.setattr(blocks, "MAX_BLOCKS", 2)
+    monkeypatch.setattr(blocks, "HOT", blocks.Bounds(1000, 2, 1000, 2))
     block = "addi a1, a1, 1\n beq a1, zero, out\n"
     source = f"_start: li a0, 50000\n loop: {block * 7} addi a0, a0, -1\n bnez a0, loop\n"
     program = elf(assemble(source + "out: li a7, 93\n ecall"), R | X)
