@@ -1,6 +1,9 @@
 """`python -m rvjit` is the command `rvjit`."""
 
-from rvjit.cli import process
-
 if __name__ == "__main__":
+    import gc
+
+    gc.disable()  # as rvjit_command.py does
+    from rvjit.cli import process
+
     process()

@@ -45,11 +45,12 @@ class Affine:
 
 ZERO = Affine(())
 
+_AT_START = {0: ZERO} | {number: Affine(((number, 1),)) for number in range(1, 32)}
+
 
 def registers_at(block: Block) -> list[dict[int, Affine]]:
     """What each register holds before each instruction of *block*, and behind the last."""
-    now = {number: Affine(((number, 1),)) for number in range(1, 32)}
-    now[0] = ZERO
+    now = _AT_START
     fresh = FRESH
     found = []
     for insn, pc in zip(block.insns, block.pcs, strict=True):
@@ -71,9 +72,10 @@ def changes(block: Block) -> dict[int, Affine]:
     The terms of such a change are registers that a turn leaves alone.
     """
     end = registers_at(block)[-1]
-    added = {number: end[number].plus(Affine(((number, 1),)), -1) for number in range(1, 32)}
-    still = {number for number, change in added.items() if change == ZERO}
-    return {
+    added = {number: end[number].plus(start, -1) for number, start in _AT_START.items()
+             if end[number] is not start}  # fmt: skip
+    still = {number for number in _AT_START if added.get(number, ZERO) == ZERO}
+    return dict.fromkeys(still, ZERO) | {
         number: change
         for number, change in added.items()
         if all(register in still for register, _ in change.terms)

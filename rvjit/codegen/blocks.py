@@ -19,13 +19,14 @@ from rvjit.machine.fetch import fetch
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import pages_touched
 
-# Bounds of one region: compile time grows faster than linearly beyond a few hundred instructions.
-MAX_INSNS = 250
-MAX_BLOCKS = 100
+# Bounds of one region: large enough for most loops with all that is in them, since going from one
+# region to another takes all registers through the state buffer.
+MAX_INSNS = 1000
+MAX_BLOCKS = 400
 
 # With a jump table: leaving through it costs more than a larger region costs to compile.
-MAX_SWITCH_INSNS = 800
-MAX_SWITCH_BLOCKS = 400
+MAX_SWITCH_INSNS = 2000
+MAX_SWITCH_BLOCKS = 800
 
 MAX_BLOCK_INSNS = 100
 

@@ -8,6 +8,8 @@ try:
 except ImportError:
     from hashlib import blake2b
 
+__all__ = ["blake2b", "checksum", "digest"]
+
 _BYTES = 16
 
 

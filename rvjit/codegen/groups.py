@@ -8,6 +8,7 @@ flags.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from rvjit.codegen.affine import ZERO, Affine, Terms, changes, displacement, registers_at
 from rvjit.codegen.block import Block
@@ -38,12 +39,17 @@ class Plan:
     address: Affine = ZERO
 
 
-@dataclass(frozen=True)
 class BlockPlan:
     """The plans of a block's plain accesses by instruction number, and its `changes`."""
 
-    plans: dict[int, Plan]
-    changes: dict[int, Affine]
+    def __init__(self, block: Block, plans: dict[int, Plan]) -> None:
+        self._block = block
+        self.plans = plans
+
+    @cached_property
+    def changes(self) -> dict[int, Affine]:
+        """What a turn adds to each register; asked for where a block is a loop."""
+        return changes(self._block)
 
 
 @dataclass
@@ -91,7 +97,7 @@ def plan_block(block: Block, *, strict_loads: bool) -> BlockPlan:
                 run = None
             if effects.store is not None:
                 run = _join(plans, run, index, root, offset, access.size)
-    return BlockPlan(plans, changes(block))
+    return BlockPlan(block, plans)
 
 
 def _join(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import llvmlite.binding as llvm
@@ -12,6 +15,9 @@ from rvjit.codegen.blob import Blob
 from rvjit.codegen.lower import DECLARATIONS
 from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
+
+# Loop strength reduction takes a sixth of code generation, for what address modes do as well.
+_NO_LSR, _LSR = "-disable-lsr=1", "-disable-lsr=0"
 
 LLVM_VERSION = ".".join(map(str, llvm.llvm_version_info))
 
@@ -36,6 +42,7 @@ class Compiler:
             cpu=self.cpu, features=self.features, opt=1, reloc="pic", codemodel="small"
         )
         self._triple = llvm.get_process_triple()
+        self._emitting = threading.Lock()
 
     def compile(self, functions: str) -> Blob:
         """Compile the text of some functions (declarations and metadata are added).
@@ -64,7 +71,8 @@ class Compiler:
         module = self._parse(DECLARATIONS + functions + abi.METADATA)
         self._optimise(module)
         defined = [str(each) for each in module.functions if not each.is_declaration]
-        assembly = str(self._machine.emit_assembly(module))
+        with self._without_lsr():
+            assembly = str(self._machine.emit_assembly(module))
         module.close()
         return "\n".join(defined), assembly
 
@@ -81,9 +89,20 @@ class Compiler:
         module = self._parse(text)
         if optimise:
             self._optimise(module)
-        blob = link(self._machine.emit_object(module))
+        with self._without_lsr():
+            code = self._machine.emit_object(module)
         module.close()
-        return blob
+        return link(code)
+
+    @contextmanager
+    def _without_lsr(self) -> Iterator[None]:
+        """Generate code without that pass; the option is the process's, and others may want it."""
+        with self._emitting:
+            llvm.set_option("rvjit", _NO_LSR)
+            try:
+                yield
+            finally:
+                llvm.set_option("rvjit", _LSR)
 
     def _optimise(self, module: llvm.ModuleRef) -> None:
         """Run the passes that earn their time.

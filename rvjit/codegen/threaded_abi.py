@@ -22,7 +22,8 @@ each other, and goes to the handler of the next::
   where that would go below zero it leaves with `Exit.LIMIT` and nothing done.
 * Transfers backwards and through registers compare the limit word with *limit* and leave with
   `Exit.LIMIT` where somebody has zeroed it. `Context.needed` is 0 then; otherwise it is what the
-  limit would have to be for the next instruction. They count the visit if the code is made so.
+  limit would have to be for the next instruction. They count the visit if the code is made so;
+  `enter` always does.
 * pc is derived from *record*; `State.pc` and `State.cycles` are stale, and the slot of `State.pc`
   is written by instructions whose destination is x0.
 * Every exit stores pc, cycles and exit_reason. What cannot be done here (faults, stores to code)
@@ -340,7 +341,13 @@ go:
   %o = load i32, ptr %rec
   %w = zext i32 %o to i64
   %h = getelementptr i8, ptr %code, i64 %w
-  call ghccc void %h(ptr %st, ptr %mem, ptr %flags, i64 %left, ptr %rec, ptr %code, ptr %cx,
+  %p.visits = getelementptr inbounds i8, ptr %rec, i64 {AT_VISITS}
+  %visits = load i8, ptr %p.visits
+  %fewer = add i8 %visits, -1
+  store i8 %fewer, ptr %p.visits
+  %over = icmp eq i8 %fewer, 0
+  %first = select i1 %over, ptr @visited, ptr %h
+  call ghccc void %first(ptr %st, ptr %mem, ptr %flags, i64 %left, ptr %rec, ptr %code, ptr %cx,
     i64 %limit, i64 0, i64 0, i64 0)
   %after = load i64, ptr %s.cycles
   %spent = sub i64 %after, %cycles

@@ -177,6 +177,10 @@ class Tiered:
     def _request(self, pc: int) -> None:
         if self._hot.has(pc):
             return
+        if self._hot.awaits(pc):
+            # Where compiled code comes back to code that is on its way: that may be all it takes.
+            self._cold.set_rounds(pc, 0)
+            return
         if self._hot.load(pc):  # another machine had it compiled
             self._cold.mark_compiled(pc)
             return

@@ -60,22 +60,23 @@ class Job:
         self.placed = self.shelf.made(self.origin)
         if self.placed is not None:
             return
-        started = time.thread_time()
-        blob = self._compile()
-        self.seconds = time.thread_time() - started
+        blob, self.seconds = self._compile()
         source = self.source
         kept = KeptRegion(self.origin, source.pcs, source.pages, source.insn_count, blob)
         self.placed = self.shelf.add(kept, self.seconds)
 
-    def _compile(self) -> Blob:
+    def _compile(self) -> tuple[Blob, float]:
+        """Return the code, and the CPU time that it took once the compiler was there."""
         from rvjit.codegen.emit import RegionEmitter
         from rvjit.codegen.llvm import compiler
 
         llvm = compiler()
+        started = time.thread_time()
         emitter = RegionEmitter(
             self.source, self.rules, self.base, self.size, self.origin.slots, pclmul=llvm.pclmul
         )
-        return llvm.compile(emitter.emit())
+        blob = llvm.compile(emitter.emit())
+        return blob, time.thread_time() - started
 
 
 class _Counts:
@@ -267,6 +268,10 @@ class Jit:
     def has(self, pc: int) -> bool:
         """Whether a region can be entered at *pc*."""
         return pc in self._regions
+
+    def awaits(self, pc: int) -> bool:
+        """Whether a region with *pc* somewhere in it is being made."""
+        return any(pc in job.source.pcs and not job.stale for job in self._jobs)
 
     def load(self, pc: int) -> bool:
         """Let guest code run the region at *pc* that is there already; False where none fits."""

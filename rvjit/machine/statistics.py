@@ -20,7 +20,7 @@ class Statistics:
     interpreted_cycles: int | None = None
     regions: int | None = None  # published, whether compiled or found in a cache
     compiled_insns: int | None = None  # guest instructions in them, before any of them ran
-    compile_seconds: float | None = None  # CPU time, on whatever thread
+    compile_seconds: float | None = None  # CPU time on whatever thread, but for loading LLVM
     dropped_regions: int | None = None
     exact_runs: int | None = None  # calls of the exact engine out of compiled code
     code_bytes: int | None = None  # host code of the regions that there are now

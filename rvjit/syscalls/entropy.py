@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_BLOCK = 4096
+_BLOCK = 64  # bytes, a whole digest
 
 
 class Entropy:
@@ -30,12 +30,8 @@ class Entropy:
 
     def _load(self, index: int) -> bytes:
         if self._loaded != (self.seed, index):
-            # Not through hashlib where that can be avoided: it loads OpenSSL, 2 ms of a start.
-            try:
-                from _sha3 import shake_128  # type: ignore[import-not-found]
-            except ImportError:
-                from hashlib import shake_128
+            from rvjit.codegen.digests import blake2b  # not every guest asks
 
             self._loaded = self.seed, index
-            self._block = shake_128(f"rvjit{self.seed}:{index}".encode()).digest(_BLOCK)
+            self._block = blake2b(f"rvjit{self.seed}:{index}".encode()).digest()
         return self._block

@@ -220,8 +220,9 @@ class Threaded:
     def hot_after(self, rounds: int, first: int = 256) -> None:
         """Leave with `Exit.HOT` at a pc after counted visits; 0 *rounds* for never.
 
-        Visits through calls, backward jumps and register jumps that are no returns are counted.
-        The first round has *first* of them (1..256), every other 256. It happens once for each pc.
+        Visits through calls, backward jumps, register jumps that are no returns, and those with
+        which native code is entered are counted. The first round has *first* of them (1..256),
+        every other 256. It happens once for each pc.
         """
         self._context.hot_threshold = rounds
         self._context.first_visits = first & 0xFF

@@ -8,10 +8,10 @@ descriptor that somebody else set gets its bytes too, and is put back after the 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # typeshed has the documented module only
+import _thread
 import contextlib
 import os
 import select
-import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -20,9 +20,10 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
 
 # The functions behind those of `signal`, which turn numbers and handlers into enums and back: that
-# takes longer than everything else that a short run does here.
+# takes longer than everything else that a short run does here, and its import as long again.
 _get_handler, _set_handler = _signal.getsignal, _signal.signal
-_SIGINT = int(signal.SIGINT)
+_set_wakeup_fd = _signal.set_wakeup_fd
+_SIGINT = _signal.SIGINT
 _Handler = Callable[[int, FrameType | None], object]
 
 
@@ -38,7 +39,9 @@ class _Watcher:
         self.machine: Machine | None = None
         self.chained: int = -1
         self._receiver, self.descriptor = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        threading.Thread(target=self._watch, name="rvjit-interrupts", daemon=True).start()
+        # Not `threading.Thread`, whose start waits for the thread: until that listens, what is
+        # written for it stays where it is.
+        _thread.start_new_thread(self._watch, ())
 
     def _watch(self) -> None:
         poll = select.poll()
@@ -55,7 +58,7 @@ class _Watcher:
         except BlockingIOError:
             return  # the other of the two threads that call this was quicker
         machine = self.machine
-        if signal.SIGINT in data and machine is not None:
+        if _SIGINT in data and machine is not None:
             machine.request(Stop.INTERRUPT)
         if self.chained >= 0:
             with contextlib.suppress(OSError):
@@ -103,15 +106,15 @@ class Interruptible:
             watcher = _watcher = _Watcher()
         self._previous = handler
         _set_handler(_SIGINT, self._note)
-        outer = self._outer_descriptor = signal.set_wakeup_fd(
+        outer = self._outer_descriptor = _set_wakeup_fd(
             watcher.descriptor, warn_on_full_buffer=False
         )
         if outer not in (-1, watcher.descriptor):
             with watcher.lock:
                 # What earlier runs left, when nobody else listened, is not for this descriptor.
-                signal.set_wakeup_fd(outer)
+                _set_wakeup_fd(outer)
                 watcher.drain()
-                signal.set_wakeup_fd(watcher.descriptor, warn_on_full_buffer=False)
+                _set_wakeup_fd(watcher.descriptor, warn_on_full_buffer=False)
                 watcher.chained = outer
         self._outer_machine = watcher.machine
         watcher.machine = self._machine
@@ -129,9 +132,9 @@ class Interruptible:
         if self._previous is None or watcher is None:
             return
         if self._outer_descriptor < 0:
-            signal.set_wakeup_fd(-1)
+            _set_wakeup_fd(-1)
         else:
-            signal.set_wakeup_fd(self._outer_descriptor, warn_on_full_buffer=False)
+            _set_wakeup_fd(self._outer_descriptor, warn_on_full_buffer=False)
         if self.seen or watcher.chained >= 0:
             with watcher.lock:
                 # What the thread has not dealt with belongs to this run, not to the next one, and
@@ -155,7 +158,9 @@ class Interruptible:
         if isinstance(outer, Interruptible):
             outer.deliver()
         elif self._previous is not None:
-            self._previous(signal.SIGINT, None)
+            from signal import SIGINT
+
+            self._previous(SIGINT, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # While the run is in Python, as in a handler, this comes before the helper thread.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from rvjit.vm.rounds import Rounds
 from rvjit.vm.snapshots import Snapshots
 
 ROOT = Path(__file__).parent.parent.parent
+COMMAND = ROOT / "rvjit_command.py"
 
 NAMES = """
     Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost Coverage ElfError
@@ -154,8 +156,11 @@ def test_the_wheel_is_complete(site: Path) -> None:
     metadata = (info / "METADATA").read_text()
     assert f"Version: {rvjit.__version__}" in metadata
     assert "License-Expression: MIT" in metadata
-    assert (site / "rvjit_command.py").is_file()
-    assert "rvjit_command:main" in (info / "entry_points.txt").read_text()
+    (command,) = site.glob("rvjit-*.data/scripts/rvjit")
+    first, *rest = command.read_text().splitlines()
+    assert first == "#!python"  # installers put the environment's there
+    assert rest == COMMAND.read_text().splitlines()[1:]
+    assert os.access(COMMAND, os.X_OK)  # which the wheel and the installed script have too
 
 
 def test_the_wheel_runs_a_program(site: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 from rvjit.cli.status import Status
 
+COMMAND = Path(__file__).parent.parent.parent / "rvjit_command.py"
+
 ENGINES = ("interp", "jit")
 WAIT = 60  # seconds, for machines that are busy with something else
 
@@ -55,16 +57,15 @@ def test_ctrl_c_stops_exactly(engine, start, guest, tmp_path):
 
 @pytest.mark.parametrize("module", ["rvjit", "rvjit.vm.vm", "rvjit.cli.status", "rvjit.cli.run"])
 def test_ctrl_c_while_the_package_is_imported(module):
-    """From the console script, which is these two lines; `python -m` imports before we run."""
+    """From the command's script; `python -m` imports before we run."""
     script = (
-        "import os, signal, sys\n"
+        "import os, runpy, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupting:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupting())\n"
-        "from rvjit_command import main\n"
-        "sys.exit(main())\n"
+        f"runpy.run_path({str(COMMAND)!r}, run_name='__main__')\n"
     )
     command = [sys.executable, "-c", script, "run", "example:hello"]
     found = subprocess.run(command, capture_output=True, timeout=WAIT, check=False)

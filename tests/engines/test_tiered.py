@@ -10,8 +10,13 @@ import pytest
 
 import rvjit
 from rvjit import VM, Stop
+from rvjit.codegen import blocks
 from rvjit.engines import tiered
 from rvjit.engines.compare import first_difference
+from rvjit.jit.engine import Job
+from tests.engines.assemble import R, X, assemble, elf
+
+Load = Callable[..., tuple[VM, bytearray]]
 
 PROGRAMS = [(example.name, str(example.small_size)) for example in rvjit.examples.EXAMPLES]
 
@@ -21,17 +26,57 @@ def make(name: str, size: str, engine: str, *, cache: bool = True) -> VM:
                        stdout=lambda data: None, cache=cache)  # fmt: skip
 
 
+def build_at_once(job: Job, done: Callable[[], Callable[[Job], None]]) -> None:
+    job.build()
+    done()(job)
+
+
 @pytest.fixture
 def compiles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every place that is counted is compiled at its first visit, before the guest goes on."""
-
-    def submit(job: tiered.Job, done: Callable[[], Callable[[tiered.Job], None]]) -> None:
-        job.build()
-        done()(job)
-
-    monkeypatch.setattr(tiered, "submit", submit)
+    monkeypatch.setattr(tiered, "submit", build_at_once)
     monkeypatch.setattr(tiered, "_ROUNDS", 1)
     monkeypatch.setattr(tiered, "_FIRST_VISITS", 1)
+
+
+def test_a_loop_that_is_longer_than_a_region_ends_up_compiled(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody calls or jumps back to where the first region ends; it is left there in each turn."""
+    monkeypatch.setattr(tiered, "submit", build_at_once)
+    monkeypatch.setattr(blocks, "MAX_BLOCKS", 2)
+    block = "addi a1, a1, 1\n beq a1, zero, out\n"
+    source = f"_start: li a0, 50000\n loop: {block * 7} addi a0, a0, -1\n bnez a0, loop\n"
+    program = elf(assemble(source + "out: li a7, 93\n ecall"), R | X)
+    vm, _ = load(program, engine="tiered", cache=False)
+    result = vm.run()
+    assert result.exit_code == 0
+    statistics = vm.engine.statistics
+    assert statistics.regions is not None
+    assert statistics.regions >= 4
+    assert statistics.threaded_cycles is not None
+    assert statistics.threaded_cycles < result.cycles // 5
+
+
+def test_places_in_regions_that_are_being_made_are_not_made_twice(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+    monkeypatch.setattr(tiered, "submit", lambda job, done: jobs.append(job))
+    source = """
+        _start: li a0, 100000
+        outer:  li a1, 3
+        inner:  addi a1, a1, -1
+                bnez a1, inner
+                addi a0, a0, -1
+                bnez a0, outer
+                li a7, 93
+                ecall
+    """
+    code = assemble(source)
+    vm, _ = load(elf(code, R | X), engine="tiered", cache=False)
+    assert vm.run().exit_code == 0
+    assert [job.source.pc for job in jobs] == [code["inner"]]
 
 
 @pytest.mark.usefixtures("compiles_at_once")
