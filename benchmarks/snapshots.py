@@ -308,7 +308,8 @@ def plot(results: dict[str, Rows], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "rvjit", "font.size": 9, "axes.axisbelow": True})
+    mpl.rcParams.update({"svg.hashsalt": "rvjit", "svg.fonttype": "none"})
+    mpl.rcParams.update({"font.size": 9, "axes.axisbelow": True})
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
@@ -329,7 +330,7 @@ def plot(results: dict[str, Rows], path: Path) -> None:
     axes.set_ylabel("microseconds, from Python")
     axes.set_title("Going back", fontsize=9)
     axes.grid(which="both", linewidth=0.3)
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, ncols=3, loc="outside lower left")
     rounds = results["rounds"]["rounds"]
     names = list(reversed(rounds))
     drawn = bars.barh(names, [rounds[name] for name in names], color="#0072b2")
