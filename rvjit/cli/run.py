@@ -74,7 +74,7 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
         "--vm-version",
         type=arguments.integer,
         metavar="N",
-        help="CKB-VM's version, 1 or 2 (default 2)",
+        help="CKB-VM's version, 0, 1 or 2 (default 2)",
     )
     machine.add_argument("--syscalls", choices=SYSCALLS, help="system calls (default by profile)")
     machine.add_argument(

@@ -47,6 +47,8 @@ class Block:
                 known.pop(insn.rd, None)
                 if value is not None:
                     known[insn.rd] = value
+        if jump.target.uses(Op.RD_IS_RS1) and last.rd and last.rd == last.rs1:
+            return self.next_pc + last.imm & MASK64 & ~1
         base = known.get(last.rs1)
         return None if base is None else base + last.imm & MASK64 & ~1
 

@@ -99,7 +99,7 @@ class RegionEmitter:
 
     def _node(self, node: Node) -> None:
         text = self._text
-        plan = plan_block(node.block, strict_loads=self._rules.strict_loads)
+        plan = plan_block(node.block, self._rules)
         text.start(node.label)
         self._load(self._flow.start[node.key])
         if node.loops:
@@ -348,6 +348,8 @@ class RegionEmitter:
                     return str(signed(pc))
                 case Op.NEXT_PC:
                     return str(signed(pc + insn.length))
+                case Op.RD_IS_RS1:
+                    return "true" if insn.rd and insn.rd == insn.rs1 else "false"
                 case _:
                     return values[value.op]
 

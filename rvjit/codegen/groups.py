@@ -12,6 +12,7 @@ from functools import cached_property
 
 from rvjit.codegen.affine import ZERO, Affine, Terms, changes, displacement, registers_at
 from rvjit.codegen.block import Block
+from rvjit.machine.rules import Rules
 
 # Bytes that one check may cover; well under a page, so a range touches two pages at most.
 MAX_SPAN = 1024
@@ -62,10 +63,10 @@ class _Group:
     high: int
 
 
-def plan_block(block: Block, *, strict_loads: bool) -> BlockPlan:
+def plan_block(block: Block, rules: Rules) -> BlockPlan:
     """Plan the plain loads and stores of *block*, by instruction number; atomics are left out.
 
-    With *strict_loads* every load has a check of its own, which can leave.
+    With strict loads every load has a check of its own, which can leave.
     """
     plans: dict[int, Plan] = {}
     groups: dict[Terms, _Group] = {}
@@ -80,20 +81,21 @@ def plan_block(block: Block, *, strict_loads: bool) -> BlockPlan:
             address = registers[index][insn.rs1].moved(displacement(insn, access))
             root, offset = address.terms, address.const
             plan = plans[index] = Plan(address=address)
+            size = access.size + rules.misses_end(effects)
             group = groups.get(root)
-            if group is not None and _fits(group, offset, access.size):
+            if group is not None and _fits(group, offset, size):
                 group.low = min(group.low, offset)
-                group.high = max(group.high, offset + access.size)
+                group.high = max(group.high, offset + size)
                 checked = plans[group.first].check
                 assert checked is not None
                 checked.low = group.low - group.offset
                 checked.high = group.high - group.offset
             else:
                 # A check of its own can leave here: stores before and behind it do not mix.
-                groups[root] = _Group(index, offset, offset, offset + access.size)
-                plan.check = Range(0, access.size)
+                groups[root] = _Group(index, offset, offset, offset + size)
+                plan.check = Range(0, size)
                 run = None
-            if strict_loads and effects.load is not None:
+            if rules.strict_loads and effects.load is not None:
                 run = None
             if effects.store is not None:
                 run = _join(plans, run, index, root, offset, access.size)

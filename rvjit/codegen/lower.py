@@ -72,7 +72,9 @@ class Lowering:
         match op:
             case Op.CONST:
                 return _constant(value.payload, width)
-            case Op.RS1 | Op.RS2 | Op.IMM | Op.PC | Op.NEXT_PC | Op.LOADED | Op.SC_OK:
+            case Op.RS1 | Op.RS2 | Op.IMM | Op.PC | Op.NEXT_PC:
+                return self._leaf(value)
+            case Op.LOADED | Op.SC_OK | Op.RD_IS_RS1:
                 return self._leaf(value)
             case Op.ADD | Op.SUB | Op.MUL | Op.AND | Op.OR | Op.XOR:
                 return emit(f"{_SIMPLE[op]} {kind} {self._pair(value)}")

@@ -178,6 +178,10 @@ class HandlerEmitter:
                 return self._pc(0)
             case Op.NEXT_PC:
                 return self._pc(form.length)
+            case Op.RD_IS_RS1:  # x0 is `SINK` in rd
+                return self._text.value(
+                    f"icmp eq i8 {self._number(abi.AT_RD)}, {self._number(abi.AT_RS1)}"
+                )
             case _:
                 return self._values[value.op]
 
@@ -191,10 +195,12 @@ class HandlerEmitter:
 
     def _slot(self, at: int) -> str:
         text = self._text
-        where = self._place(self._record, at)
-        number = text.value(f"load i8, ptr {where}")
-        wide = text.value(f"zext i8 {number} to i64")
+        wide = text.value(f"zext i8 {self._number(at)} to i64")
         return text.value(f"getelementptr inbounds i64, ptr %st, i64 {wide}")
+
+    def _number(self, at: int) -> str:
+        """Number of a register in the record."""
+        return self._text.value(f"load i8, ptr {self._place(self._record, at)}")
 
     def _immediate(self) -> str:
         if abi.AT_IMM not in self._fields:
@@ -255,7 +261,8 @@ class HandlerEmitter:
         if effects.atomic is Atomic.SC and not self._rules.ckb_reservation:
             self._store_conditional(lowering, access, address, index)
             return
-        offset = self._checked(address, access.size, index)
+        misses_end = bool(self._rules.misses_end(effects))
+        offset = self._checked(address, access.size, index, misses_end=misses_end)
         if effects.load is not None and self._rules.strict_loads:
             self._check_readable(offset, access.size, index)
         if effects.store is None:
@@ -300,11 +307,15 @@ class HandlerEmitter:
         self._set_reservation(str(NO_RESERVATION - (1 << 64)), "0")
         self._values[Op.SC_OK] = held
 
-    def _checked(self, address: str, size: int, index: int) -> str:
-        """Offset of the access in the window; leaves where it is not inside."""
+    def _checked(self, address: str, size: int, index: int, *, misses_end: bool = False) -> str:
+        """Offset of the access in the window; leaves where it is not inside.
+
+        With *misses_end* also where it ends with the window.
+        """
         offset = self._text.value(f"sub i64 {address}, {self._context('base')}")
         last = self._context(f"last{size}")
-        self._exact_if(self._text.value(f"icmp ugt i64 {offset}, {last}"), index)
+        beyond = "uge" if misses_end else "ugt"
+        self._exact_if(self._text.value(f"icmp {beyond} i64 {offset}, {last}"), index)
         return offset
 
     def _check_readable(self, offset: str, size: int, index: int) -> None:

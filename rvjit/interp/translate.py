@@ -62,21 +62,23 @@ def factory(spec: InsnSpec, rules: Rules, *, writes_rd: bool) -> Factory:
 def source_of(spec: InsnSpec, rules: Rules, *, writes_rd: bool) -> str:
     """Python source of the factory, for people to read and `factory` to compile."""
     lines = [f"def make({', '.join((*ENVIRONMENT, *OPERANDS))}):"]
-    lines += _fixed_values(spec.effects)
+    lines += _fixed_values(spec.effects, rules)
     lines.append("    def run():")
     lines += [f"        {line}" for line in _body(spec, rules, writes_rd=writes_rd)]
     lines.append("    return run")
     return "\n".join(lines) + "\n"
 
 
-def _fixed_values(effects: Effects) -> list[str]:
+def _fixed_values(effects: Effects, rules: Rules) -> list[str]:
     """What depends on operands only is computed when the closure is made."""
     lines = [f"    imm &= {bits.MASK64:#x}"]
+    if effects.uses(Op.RD_IS_RS1):
+        lines.append("    rd_is_rs1 = rd == rs1 != 0")
     if effects.jump is not None and _is_fixed(effects.jump.target):
         lines.append(f"    target = {expression(effects.jump.target)}")
     access = effects.load or effects.store
     if access is not None:
-        lines.append(f"    last = size - {access.size}")
+        lines.append(f"    last = size - {access.size + rules.misses_end(effects)}")
     return lines
 
 
@@ -212,6 +214,8 @@ def expression(value: Val) -> str:
             return "v"
         case Op.SC_OK:
             return "ok"
+        case Op.RD_IS_RS1:
+            return "rd_is_rs1"
         case Op.ADD | Op.SUB | Op.MUL | Op.TRUNC:
             return f"({_unmasked(value)} & {full})"
         case Op.AND | Op.OR | Op.XOR:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from rvjit.errors import DefinitionError
 from rvjit.isa.encoding import OPCODE_BITS, OPCODE_BITS_COMPRESSED, Row
@@ -35,11 +35,17 @@ class Decoder:
     is a `DefinitionError`.
     """
 
-    def __init__(self, extensions: Iterable[Extension]) -> None:
+    def __init__(self, extensions: Iterable[Extension], *, hints: bool = True) -> None:
+        """Without *hints*, HINTs among the compressed words are no instructions."""
         forms: list[InsnSpec | Expansion] = []
+        replaced: dict[InsnSpec, InsnSpec] = {}
         for extension in extensions:
             forms += extension.insns
             forms += extension.expansions
+            replaced |= extension.replaced
+        forms = [_replace_base(form, replaced) for form in forms if form not in replaced]
+        if not hints:
+            forms = [without for form in forms if (without := _without_hints(form)) is not None]
         _check_overlaps(forms)
         # Most specific first; then only forms that share the low seven (or quadrant) bits matter.
         forms.sort(key=lambda form: -form.row.mask.bit_count())
@@ -70,6 +76,22 @@ class Decoder:
                     _decode_long(form, word) if isinstance(form, InsnSpec) else _expand(form, word)
                 )
         return None
+
+
+def _replace_base(
+    form: InsnSpec | Expansion, replaced: Mapping[InsnSpec, InsnSpec]
+) -> InsnSpec | Expansion:
+    if isinstance(form, Expansion) and form.base in replaced:
+        return replace(form, base=replaced[form.base])
+    return form
+
+
+def _without_hints(form: InsnSpec | Expansion) -> InsnSpec | Expansion | None:
+    if isinstance(form, InsnSpec):
+        return form
+    if form.is_hint:
+        return None
+    return replace(form, nonzero=form.nonzero + form.hints, hints=())
 
 
 def _decode_long(spec: InsnSpec, word: int) -> Insn:

@@ -24,6 +24,7 @@ class Op(Enum):
     NEXT_PC = auto()  # pc + length of this encoding
     LOADED = auto()  # what this instruction's load read
     SC_OK = auto()  # 1 bit: the store-conditional of this instruction succeeds
+    RD_IS_RS1 = auto()  # 1 bit: rd and rs1 are one register, and not x0
     ADD = auto()
     SUB = auto()
     MUL = auto()
@@ -60,7 +61,7 @@ class Op(Enum):
 
 
 LEAVES = frozenset(
-    {Op.CONST, Op.RS1, Op.RS2, Op.IMM, Op.PC, Op.NEXT_PC, Op.LOADED, Op.SC_OK},
+    {Op.CONST, Op.RS1, Op.RS2, Op.IMM, Op.PC, Op.NEXT_PC, Op.LOADED, Op.SC_OK, Op.RD_IS_RS1},
 )
 
 
@@ -214,6 +215,10 @@ class Val:
         """Bits ``2*width-2 .. width-1`` of the carry-less product."""
         return self._binary(Op.CLMULR, other)
 
+    def uses(self, op: Op) -> bool:
+        """Whether this or a value below it is of kind *op*."""
+        return self.op is op or any(arg.uses(op) for arg in self.args)
+
     def _binary(self, op: Op, other: Val | int) -> Val:
         return Val(op, self.width, (self, self.like(other)))
 
@@ -247,12 +252,3 @@ def select(condition: Val, if_true: Val | int, if_false: Val | int) -> Val:
     if isinstance(if_false, Val):
         return Val(Op.SELECT, if_false.width, (condition, if_false.like(if_true), if_false))
     raise DefinitionError("select between two plain ints has no width: use const()")
-
-
-def walk(value: Val) -> list[Val]:
-    """Every node below and including *value*, arguments first."""
-    nodes: list[Val] = []
-    for arg in value.args:
-        nodes.extend(walk(arg))
-    nodes.append(value)
-    return nodes

@@ -25,6 +25,9 @@ class Isa:
 
     extensions: frozenset[str]
     strict_fences: bool = False  # refuse FENCE and FENCE.I words with reserved fields (CKB-VM)
+    # Whose version of CKB-VM decodes. 0: no HINTs among compressed words, and JALR links before it
+    # reads rs1. 1 and 2 differ in macro-op fusion only.
+    version: int = 2
 
     def __post_init__(self) -> None:
         unknown = self.extensions - _BASE - _OPTIONAL
@@ -33,10 +36,10 @@ class Isa:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as names; the decoder is made anew."""
-        return Isa, (self.extensions, self.strict_fences)
+        return Isa, (self.extensions, self.strict_fences, self.version)
 
     @staticmethod
-    def parse(text: str, *, strict_fences: bool = False) -> Isa:
+    def parse(text: str, *, strict_fences: bool = False, version: int = 2) -> Isa:
         """Read an ISA string such as ``imc``, ``imcba``, ``imac_zba_zbb`` or ``rv64imcba_zicond``.
 
         Single letters first (i, m, c required; a and b optional; b means Zba, Zbb, Zbc and Zbs),
@@ -57,7 +60,7 @@ class Isa:
         missing = sorted(_BASE - found)
         if missing:
             raise ConfigError(f"ISA {text!r}: lacks {', '.join(missing)}, which is always required")
-        return Isa(frozenset(found), strict_fences)
+        return Isa(frozenset(found), strict_fences, version)
 
     def __str__(self) -> str:
         """Return the canonical ISA string, such as ``rv64imac_zba_zbb_zbc_zbs``."""
@@ -68,24 +71,28 @@ class Isa:
     @cached_property
     def decoder(self) -> Decoder:
         """The decoder for these extensions."""
-        return _decoder(self.extensions, self.strict_fences)
+        return _decoder(self)
 
 
-_decoders: dict[tuple[frozenset[str], bool], Decoder] = {}
+_decoders: dict[Isa, Decoder] = {}
 
 
-def _decoder(names: frozenset[str], strict_fences: bool) -> Decoder:
-    key = (names, strict_fences)
-    if key not in _decoders:
+def _decoder(isa: Isa) -> Decoder:
+    if isa not in _decoders:
         # Definitions are for those who decode, which a process with all it needs in the cache does
         # not: they take a quarter of a start.
         from rvjit.isa.decode import Decoder
         from rvjit.isa.ext.fence_any import FENCE_ANY
+        from rvjit.isa.ext.link_first import LINK_FIRST
         from rvjit.isa.extensions import EXTENSIONS
 
-        chosen = [ext for ext in EXTENSIONS if ext.name in names]
-        _decoders[key] = Decoder(chosen if strict_fences else [*chosen, FENCE_ANY])
-    return _decoders[key]
+        chosen = [ext for ext in EXTENSIONS if ext.name in isa.extensions]
+        if not isa.strict_fences:
+            chosen.append(FENCE_ANY)
+        if isa.version == 0:
+            chosen.append(LINK_FIRST)
+        _decoders[isa] = Decoder(chosen, hints=isa.version > 0)
+    return _decoders[isa]
 
 
 DEFAULT_ISA = Isa.parse("imcba_zicond")

@@ -14,7 +14,7 @@ from typing import TypeVar
 from rvjit.errors import DefinitionError
 from rvjit.isa.cost import Cost
 from rvjit.isa.encoding import IMMEDIATES, Row, parse_row
-from rvjit.isa.expr import Op, Val, walk
+from rvjit.isa.expr import Op, Val
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Effects:
 
     def uses(self, op: Op) -> bool:
         """Whether any tree has a node of kind *op*."""
-        return any(node.op is op for root in self.values for node in walk(root))
+        return any(root.uses(op) for root in self.values)
 
 
 class Sem:
@@ -114,6 +114,13 @@ class Sem:
         if self._row.immediate is None:
             raise self._error("has no immediate")
         return Val(Op.IMM, 64)
+
+    @property
+    def rd_is_rs1(self) -> Val:
+        """One bit, known when it is decoded: rd and rs1 are one register, and not x0."""
+        for name in ("rd", "rs1"):
+            self._operand(Op.RD_IS_RS1, name)
+        return Val(Op.RD_IS_RS1, 1)
 
     @property
     def pc(self) -> Val:
@@ -229,7 +236,8 @@ class Expansion:
     """A compressed instruction: a shorter spelling of *base*.
 
     *operands* says for each operand of the base which operand of this row, or which number, it is;
-    *nonzero* lists operands of this row that may not be zero (those words are reserved).
+    *nonzero* lists operands of this row that may not be zero (those words are reserved). Words in
+    which one of *hints* is zero do nothing: the manual calls them HINTs. With *is_hint* all do.
     """
 
     name: str
@@ -238,6 +246,8 @@ class Expansion:
     base: InsnSpec
     operands: dict[str, str | int]
     nonzero: tuple[str, ...]
+    hints: tuple[str, ...] = ()
+    is_hint: bool = False
 
     def encode(self, **operands: int) -> int:
         """Encode with these operands of the compressed row. Raises `ValueError`."""
@@ -254,9 +264,15 @@ class Extension:
     name: str
     insns: list[InsnSpec] = field(default_factory=list)
     expansions: list[Expansion] = field(default_factory=list)
+    replaced: dict[InsnSpec, InsnSpec] = field(default_factory=dict)
 
-    def insn(self, name: str, row: str, syntax: str, cost: Cost) -> Callable[[Body], InsnSpec]:
-        """Define an instruction; the decorated body becomes its `InsnSpec`."""
+    def insn(
+        self, name: str, row: str, syntax: str, cost: Cost, *, instead_of: InsnSpec | None = None
+    ) -> Callable[[Body], InsnSpec]:
+        """Define an instruction; the decorated body becomes its `InsnSpec`.
+
+        It takes the place of *instead_of*, in compressed forms too, where this extension is chosen.
+        """
 
         def define(body: Body) -> InsnSpec:
             parsed = parse_row(row)
@@ -267,6 +283,8 @@ class Extension:
             _check_effects(name, effects)
             spec = InsnSpec(name, parsed, syntax, cost, effects, body.__doc__ or "")
             self.insns.append(spec)
+            if instead_of is not None:
+                self.replaced[instead_of] = spec
             return spec
 
         return define
@@ -278,18 +296,21 @@ class Extension:
         syntax: str,
         base: InsnSpec,
         nonzero: tuple[str, ...] = (),
+        *,
+        hints: tuple[str, ...] = (),
+        is_hint: bool = False,
         **operands: str | int,
     ) -> Expansion:
-        """Define a compressed instruction as a spelling of *base*."""
+        """Define a compressed instruction as a spelling of *base*; see `Expansion`."""
         parsed = parse_row(row)
         _check_syntax(name, syntax, parsed)
         wanted = {"imm" if key in IMMEDIATES else key for key in base.row.operands}
         if set(operands) != wanted:
             raise DefinitionError(f"{name}: {base.name} needs {sorted(wanted)}")
-        for source in (*operands.values(), *nonzero):
+        for source in (*operands.values(), *nonzero, *hints):
             if isinstance(source, str) and source not in parsed.operands:
                 raise DefinitionError(f"{name}: row {row!r} has no {source}")
-        expansion = Expansion(name, parsed, syntax, base, dict(operands), nonzero)
+        expansion = Expansion(name, parsed, syntax, base, dict(operands), nonzero, hints, is_hint)
         self.expansions.append(expansion)
         return expansion
 

@@ -9,6 +9,10 @@ from rvjit.isa import DEFAULT_ISA, Isa
 from rvjit.isa.cost import UNIT_PRICES, Cost, PriceModel
 from rvjit.values import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.isa.spec import Effects
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -22,6 +26,13 @@ class Rules:
     # value where it fails). Otherwise address and width must match and a failing SC writes nothing.
     ckb_reservation: bool = False
     strict_loads: bool = False  # loads from pages without READABLE fault
+    # CKB-VM's version 0: a load (LR and AMO apart) that ends where memory ends faults.
+    loads_miss_end: bool = False
+
+    def misses_end(self, effects: Effects) -> int:
+        """Bytes behind an access that must be inside memory too: 1 for loads that miss the end."""
+        plain_load = effects.load is not None and effects.atomic is None
+        return 1 if self.loads_miss_end and plain_load else 0
 
     @property
     def key(self) -> str:
@@ -30,5 +41,6 @@ class Rules:
         return (
             f"isa {self.isa} fences {self.isa.strict_fences} prices {prices} "
             f"ebreak {self.ebreak_stops} aligned {self.aligned_atomics} "
-            f"ckb {self.ckb_reservation} strict {self.strict_loads}"
+            f"ckb {self.ckb_reservation} strict {self.strict_loads} "
+            f"v0 {self.isa.version == 0} {self.loads_miss_end}"
         )

@@ -15,10 +15,11 @@ NAMES = ("linux", "ckb")
 SYSCALLS = ("linux", "ckb")
 
 _DEFAULT_ISA = {"linux": "imcba_zicond", "ckb": "imcb"}
+_DEFAULT_ISA_V0 = "imc"  # of ckb
 _DEFAULT_MEMORY = {"linux": 64 << 20, "ckb": 4 << 20}
 _BASE = {"linux": 0x10000, "ckb": 0}
 _PRICES = {"linux": UNIT_PRICES, "ckb": CKB_PRICES}
-_VERSIONS = (1, 2)
+_VERSIONS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Profile:
     """A machine's rules. Raises `ConfigError` for anything unknown or impossible.
 
     *name* (``linux`` or ``ckb``) decides how programs are loaded, how memory pages behave and all
-    defaults. *isa* is an ISA string (`Isa.parse`), *vm_version* CKB's (1 or 2), *syscalls* the
+    defaults. *isa* is an ISA string (`Isa.parse`), *vm_version* CKB's (0, 1 or 2), *syscalls* the
     table by name, *memory_size* in bytes (a multiple of 4096, at most 64 GiB), *prices* a
     `PriceModel`. With *strict_loads* loads from unmapped pages fault instead of reading zero.
     """
@@ -44,13 +45,17 @@ class Profile:
         if self.name not in NAMES:
             raise ConfigError(f"unknown profile {self.name!r}: known are {', '.join(NAMES)}")
         if self.vm_version not in _VERSIONS:
-            raise ConfigError(f"VM version {self.vm_version!r}: supported are 1 and 2")
+            raise ConfigError(f"VM version {self.vm_version!r}: CKB has 0, 1 and 2")
         ckb = self.name == "ckb"
-        given = _DEFAULT_ISA[self.name] if self.isa is None else self.isa
+        ckb_v0 = ckb and self.vm_version == 0
+        default = _DEFAULT_ISA_V0 if ckb_v0 else _DEFAULT_ISA[self.name]
+        given = default if self.isa is None else self.isa
         if not isinstance(given, str | Isa):
             raise ConfigError(f"ISA {given!r}: must be an ISA string or an Isa")
         parsed = Isa.parse(given) if isinstance(given, str) else given
-        isa = replace(parsed, strict_fences=ckb or parsed.strict_fences)
+        # Without CKB's other rules, version 0 would be a machine that never was.
+        version = self.vm_version if ckb else max(self.vm_version, 1)
+        isa = replace(parsed, strict_fences=ckb or parsed.strict_fences, version=version)
         self._settle("isa", isa)
         self._settle("syscalls", self.name if self.syscalls is None else self.syscalls)
         size = _DEFAULT_MEMORY[self.name] if self.memory_size is None else self.memory_size
@@ -71,6 +76,7 @@ class Profile:
             aligned_atomics=not ckb,
             ckb_reservation=ckb,
             strict_loads=self.strict_loads,
+            loads_miss_end=ckb_v0,
         )
         self._settle("rules", rules)
 

@@ -60,7 +60,7 @@ def test_impossible_options(load: Load, options: dict[str, Any], words: str) -> 
         ({"isa": ""}, "nothing named"),
         ({"isa": "imac_zfoo"}, "zfoo"),
         ({"isa": "all"}, "'all'"),
-        ({"vm_version": 0}, "VM version 0"),
+        ({"vm_version": -1}, "VM version -1"),
         ({"vm_version": 3}, "VM version 3"),
         ({"vm_version": "2"}, "VM version '2'"),
         ({"syscalls": "bsd"}, "unknown system calls 'bsd'"),
