@@ -1,4 +1,4 @@
-"""Basic block: instructions that run one after the other."""
+"""Basic block: operations that run one after the other."""
 
 from __future__ import annotations
 
@@ -6,21 +6,42 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rvjit.bits import MASK64
-from rvjit.isa import Insn, PriceModel
+from rvjit.isa import Insn, Operation, PriceModel
 from rvjit.isa.expr import Op, Val
 
 
 @dataclass(frozen=True)
 class Block:
-    """Instructions that run one after the other; only the last may go elsewhere.
+    """Operations that run one after the other; only the last may go elsewhere.
 
-    *pcs* are their addresses; *next_pc* is where control goes without a jump.
+    *next_pc* is where control goes without a jump.
     """
 
     pc: int
-    insns: tuple[Insn, ...]
-    pcs: tuple[int, ...]
+    operations: tuple[Operation, ...]
     next_pc: int
+
+    @cached_property
+    def insns(self) -> tuple[Insn, ...]:
+        """The instructions that run: of a fused operation its steps."""
+        return tuple(step for each in self.operations for step in each.steps)
+
+    @cached_property
+    def pcs(self) -> tuple[int, ...]:
+        """The address of each of `insns`: all steps of a fused operation have its own."""
+        found: list[int] = []
+        pc = self.pc
+        for each in self.operations:
+            found += [pc] * len(each.steps)
+            pc += each.length
+        return tuple(found)
+
+    def charges(self, prices: PriceModel) -> list[int]:
+        """The price of each of `insns`; a fused operation's is its first step's."""
+        found: list[int] = []
+        for each in self.operations:
+            found += [prices[each.cost], *(0 for _ in each.steps[1:])]
+        return found
 
     @property
     def last(self) -> Insn:
@@ -54,7 +75,7 @@ class Block:
 
     def price(self, prices: PriceModel) -> int:
         """Cycles of the whole block."""
-        return sum(prices[insn.spec.cost] for insn in self.insns)
+        return sum(prices[each.cost] for each in self.operations)
 
 
 def _adds_to(value: Val, op: Op) -> bool:

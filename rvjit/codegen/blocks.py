@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from rvjit.codegen.block import Block
 from rvjit.codegen.tables import JumpTable, find_table
 from rvjit.errors import GuestFault
-from rvjit.isa import Insn, PriceModel
+from rvjit.isa import Operation, PriceModel
 from rvjit.isa.spec import System
-from rvjit.machine.fetch import fetch
+from rvjit.machine.fetch import code_pages, fetch_operation
 from rvjit.machine.machine import Machine
-from rvjit.machine.pages import pages_touched
 
 # Bounds of one region: large enough for most loops with all that is in them, since going from one
 # region to another takes all registers through the state buffer.
@@ -33,8 +32,6 @@ MAX_BLOCK_INSNS = 100
 # A callee is taken in if it is at most this long, and so are its callees, to this depth.
 MAX_INLINE_INSNS = 32
 MAX_INLINE_DEPTH = 2
-
-_LONGEST_INSN = 4
 
 # The link registers of the calling convention; a call through another is taken for a jump.
 LINKS = (1, 5)
@@ -126,12 +123,12 @@ def find_region(machine: Machine, pc: int, barriers: AbstractSet[int]) -> Region
     if not nodes:
         return None
     _place_checkpoints(nodes, machine.rules.prices)
-    base = machine.memory.base
+    memory, isa = machine.memory, machine.rules.isa
     blocks = [node.block for node in nodes.values()]
     pages = {
         page
         for block in blocks
-        for page in pages_touched(block.pc - base, block.next_pc - block.pc)
+        for page in code_pages(memory, isa, block.pc, block.next_pc - block.pc)
     }
     pcs = frozenset(insn_pc for block in blocks for insn_pc in block.pcs)
     return RegionSource(pc, nodes, frozenset(pages), pcs, finder.reads)
@@ -183,7 +180,7 @@ class _Finder:
             end = pc if block is None else block.next_pc
             effects = None if block is None else block.last.spec.effects
             if effects is None or (effects.jump is None and effects.system is not System.ECALL):
-                end += _LONGEST_INSN
+                end += self._machine.rules.isa.reach
             found.append(range(pc, end))
         return tuple(found)
 
@@ -262,24 +259,22 @@ class _Finder:
     def _find_block(self, start: int) -> Block | None:
         machine = self._machine
         rules = machine.rules
-        insns: list[Insn] = []
-        pcs: list[int] = []
+        found: list[Operation] = []
         pc = start
-        while len(insns) < MAX_BLOCK_INSNS:
+        while len(found) < MAX_BLOCK_INSNS:
             try:
-                insn = fetch(machine.memory, rules.isa, pc)
+                operation = fetch_operation(machine.memory, rules.isa, pc)
             except GuestFault:
                 break
-            system = insn.spec.effects.system
-            if system is System.EBREAK and rules.ebreak_stops:
+            effects = operation.steps[-1].spec.effects
+            if effects.system is System.EBREAK and rules.ebreak_stops:
                 break  # the exact engine makes it a fault
-            insns.append(insn)
-            pcs.append(pc)
-            pc += insn.length
-            jump = insn.spec.effects.jump
-            if jump is not None or system is System.ECALL or pc in self._barriers:
+            found.append(operation)
+            pc += operation.length
+            ends = effects.jump is not None or effects.system is System.ECALL
+            if ends or pc in self._barriers:
                 break
-        return Block(start, tuple(insns), tuple(pcs), pc) if insns else None
+        return Block(start, tuple(found), pc) if found else None
 
 
 def _place_checkpoints(nodes: dict[Key, Node], prices: PriceModel) -> None:

@@ -146,8 +146,8 @@ class RegionEmitter:
     def _body(self, node: Node, cycles: str, again: str = "") -> None:
         """Emit the instructions of *node*; *again* is where a jump to itself goes instead."""
         text = self._text
-        prices = self._rules.prices
         block = node.block
+        charges = block.charges(self._rules.prices)
         dirty = self._flow.dirty[node.key]
         self._again = node.key, again or node.label
         charged = 0
@@ -163,7 +163,7 @@ class RegionEmitter:
             if node.table is not None and index == node.table.load:
                 self._note_entry(insn)
             target = self._insn(index, insn, pc, block.target if insn is block.last else None)
-            charged += prices[insn.spec.cost]
+            charged += charges[index]
             dirty |= writes(insn)
         after = text.value(f"add i64 {cycles}, {charged}")
         text.emit(f"store i64 {after}, ptr %cy")

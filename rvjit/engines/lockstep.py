@@ -17,7 +17,7 @@ from rvjit.interp.engine import Interpreter
 from rvjit.isa import disassemble
 from rvjit.jit.engine import Jit
 from rvjit.machine.engine import CodeObserver
-from rvjit.machine.fetch import fetch
+from rvjit.machine.fetch import fetch_operation
 from rvjit.machine.layout import NO_LIMIT
 from rvjit.machine.machine import Machine
 from rvjit.machine.pages import PUBLIC, READABLE, WRITABLE, pages_touched
@@ -223,4 +223,4 @@ class Lockstep:
 
 
 def _text(machine: Machine) -> str:
-    return disassemble(fetch(machine.memory, machine.rules.isa, machine.pc), machine.pc)
+    return disassemble(fetch_operation(machine.memory, machine.rules.isa, machine.pc), machine.pc)

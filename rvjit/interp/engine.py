@@ -8,7 +8,7 @@ from typing import NoReturn
 from rvjit.errors import Breakpoint, GuestFault, Misaligned, OutOfBounds, PermissionDenied
 from rvjit.interp.translate import Run, factory
 from rvjit.machine.engine import CodeObserver
-from rvjit.machine.fetch import fetch, hold_insn
+from rvjit.machine.fetch import fetch_operation, hold_code
 from rvjit.machine.layout import word_of
 from rvjit.machine.machine import Machine
 from rvjit.machine.statistics import Statistics
@@ -181,15 +181,20 @@ class Interpreter:
             return _break, 0
         rules = machine.rules
         try:
-            insn = fetch(machine.memory, rules.isa, pc)
+            operation = fetch_operation(machine.memory, rules.isa, pc)
         except GuestFault as fault:
             # Costs nothing, and is not kept: the page may become executable.
             return _raiser(fault), 0
-        make = factory(insn.spec, rules, writes_rd=insn.rd != 0)
-        run = make(*self._environment, insn.rd, insn.rs1, insn.rs2, insn.imm, pc, pc + insn.length)
-        record = run, rules.prices[insn.spec.cost]
+        after = pc + operation.length
+        runs = [
+            factory(step.spec, rules, writes_rd=step.rd != 0)(
+                *self._environment, step.rd, step.rs1, step.rs2, step.imm, pc, after
+            )
+            for step in operation.steps
+        ]
+        record = runs[0] if len(runs) == 1 else _in_turn(runs), rules.prices[operation.cost]
         self._code[pc] = record
-        for page in hold_insn(machine.memory, pc, insn.length):
+        for page in hold_code(machine.memory, rules.isa, pc, operation.length):
             self._pages.setdefault(page, []).append(pc)
         return record
 
@@ -203,6 +208,18 @@ class Interpreter:
 
     def _store_any(self, offset: int, value: int, size: int) -> None:
         self.machine.memory.buffer[offset : offset + size] = value.to_bytes(size, "little")
+
+
+def _in_turn(runs: list[Run]) -> Run:
+    """Run the steps of a fused operation; the last says where to go on."""
+    *first, last = runs
+
+    def run() -> int:
+        for step in first:
+            step()
+        return last()
+
+    return run
 
 
 def _raiser(fault: GuestFault) -> Run:

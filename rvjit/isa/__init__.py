@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rvjit.isa.decode import Decoder, Insn
     from rvjit.isa.disasm import disassemble
     from rvjit.isa.extensions import EXTENSIONS
+    from rvjit.isa.fusion import Operation
 
 __all__ = [
     "CKB_PRICES",
@@ -20,6 +21,7 @@ __all__ = [
     "Decoder",
     "Insn",
     "Isa",
+    "Operation",
     "PriceModel",
     "disassemble",
 ]
@@ -29,6 +31,7 @@ _LATER = {
     "Decoder": "decode",
     "EXTENSIONS": "extensions",
     "Insn": "decode",
+    "Operation": "fusion",
     "disassemble": "disasm",
 }
 

@@ -6,8 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from rvjit.errors import DefinitionError
+from rvjit.isa.cost import Cost
 from rvjit.isa.encoding import OPCODE_BITS, OPCODE_BITS_COMPRESSED, Row
 from rvjit.isa.spec import Expansion, Extension, InsnSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rvjit.isa.fusion import Fusion, Fusions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,16 @@ class Insn:
     word: int
     spelling: Expansion | None = None
 
+    @property
+    def cost(self) -> Cost:
+        """What it costs."""
+        return self.spec.cost
+
+    @property
+    def steps(self) -> tuple[Insn]:
+        """What runs, as of a fused operation: this."""
+        return (self,)
+
 
 class Decoder:
     """Decodes words of a fixed set of extensions.
@@ -35,8 +50,18 @@ class Decoder:
     is a `DefinitionError`.
     """
 
-    def __init__(self, extensions: Iterable[Extension], *, hints: bool = True) -> None:
-        """Without *hints*, HINTs among the compressed words are no instructions."""
+    def __init__(
+        self,
+        extensions: Iterable[Extension],
+        *,
+        hints: bool = True,
+        fusions: Fusions | None = None,
+        version: int = 2,
+    ) -> None:
+        """Without *hints*, HINTs among the compressed words are no instructions.
+
+        *fusions* are those of VM *version*.
+        """
         forms: list[InsnSpec | Expansion] = []
         replaced: dict[InsnSpec, InsnSpec] = {}
         for extension in extensions:
@@ -46,6 +71,12 @@ class Decoder:
         forms = [_replace_base(form, replaced) for form in forms if form not in replaced]
         if not hints:
             forms = [without for form in forms if (without := _without_hints(form)) is not None]
+        # What may be the first of a sequence, and the sequences in the order of trial.
+        self.fusions: dict[InsnSpec, list[Fusion]] = {}
+        if fusions is not None:
+            forms = [_with_nops(form, fusions.nop) for form in forms]
+            for fusion in fusions.of_version(version):
+                self.fusions.setdefault(fusion.members[0].spec, []).append(fusion)
         _check_overlaps(forms)
         # Most specific first; then only forms that share the low seven (or quadrant) bits matter.
         forms.sort(key=lambda form: -form.row.mask.bit_count())
@@ -91,7 +122,17 @@ def _without_hints(form: InsnSpec | Expansion) -> InsnSpec | Expansion | None:
         return form
     if form.is_hint:
         return None
-    return replace(form, nonzero=form.nonzero + form.hints, hints=())
+    refused = () if form.hints_are_old else form.hints
+    return replace(form, nonzero=form.nonzero + refused)
+
+
+def _with_nops(form: InsnSpec | Expansion, nop: InsnSpec) -> InsnSpec | Expansion:
+    """Let HINTs be *nop* with all its operands 0, since it matters what stands beside others."""
+    if isinstance(form, InsnSpec):
+        return form
+    if form.is_hint:
+        return replace(form, base=nop, operands=dict.fromkeys(form.operands, 0))
+    return replace(form, nop=nop) if form.hints else form
 
 
 def _decode_long(spec: InsnSpec, word: int) -> Insn:
@@ -113,6 +154,8 @@ def _expand(form: Expansion, word: int) -> Insn | None:
     row = form.row
     if any(not row.extract(name, word) for name in form.nonzero):
         return None
+    if form.nop is not None and any(not row.extract(name, word) for name in form.hints):
+        return Insn(form.nop, 0, 0, 0, 0, length=2, word=word, spelling=form)
     values = {"rd": 0, "rs1": 0, "rs2": 0, "imm": 0}
     for name, source in form.operands.items():
         values[name] = source if isinstance(source, int) else row.extract(source, word)

@@ -7,6 +7,7 @@ import re
 from rvjit.isa.decode import Insn
 from rvjit.isa.encoding import IMMEDIATES, Row
 from rvjit.isa.expr import Op
+from rvjit.isa.fusion import Operation
 from rvjit.isa.registers import ABI_NAMES
 from rvjit.isa.spec import IMPLIED, InsnSpec
 
@@ -15,12 +16,20 @@ _ORDERINGS = ("", ".rl", ".aq", ".aqrl")
 _OPERAND = re.compile(r"[a-z]+\d?'?")
 
 
-def disassemble(insn: Insn, pc: int | None = None) -> str:
-    """Return *insn* as text, compressed forms under their own names.
+def disassemble(operation: Operation, pc: int | None = None) -> str:
+    """Return *operation* as text, compressed forms under their own names.
 
     With *pc*, targets of branches and jumps are absolute addresses, else offsets. Upper immediates
-    (lui, auipc) print as assemblers take them, the value shifted right by 12.
+    (lui, auipc) print as assemblers take them, the value shifted right by 12. Fused instructions
+    are in braces behind the name of the operation: ``adcs { add a0, a0, a1; sltu a2, a0, a1 }``.
     """
+    if isinstance(operation, Insn):
+        return _insn(operation, pc)
+    members = "; ".join(_insn(member, None) for member in operation.members)
+    return f"{operation.fusion.name} {{ {members} }}"
+
+
+def _insn(insn: Insn, pc: int | None) -> str:
     form = insn.spelling or insn.spec
     row = form.row
 

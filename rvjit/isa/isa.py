@@ -12,11 +12,18 @@ if TYPE_CHECKING:
     from rvjit.isa.decode import Decoder
 
 # In the order of canonical ISA strings.
-NAMES = ("i", "m", "a", "c", "zba", "zbb", "zbc", "zbs", "zicond")
+NAMES = ("i", "m", "a", "c", "zba", "zbb", "zbc", "zbs", "zicond", "mop")
 
 _BASE = frozenset({"i", "m", "c"})  # always present, as in CKB-VM
 _B = frozenset({"zba", "zbb", "zbc", "zbs"})
-_OPTIONAL = frozenset({"a", "zicond"}) | _B
+_MOP = "mop"  # macro-op fusion: no extension of the manual's, but CKB-VM counts it as one
+_OPTIONAL = frozenset({"a", "zicond", _MOP}) | _B
+
+ALL = "imcba_mop"  # what CKB-VM can do, in one word: "all"
+
+# Bytes that an instruction, and a sequence that is fused, has at most.
+LONGEST = 4
+LONGEST_FUSED = 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,13 @@ class Isa:
         unknown = self.extensions - _BASE - _OPTIONAL
         if unknown or not self.extensions >= _BASE:
             raise ConfigError(f"ISA of {sorted(self.extensions)}: use Isa.parse")
+        if self.version not in {0, 1, 2}:
+            raise ConfigError(f"VM version {self.version!r}: CKB has 0, 1 and 2")
+        if self.fuses and self.version == 0:
+            raise ConfigError(
+                f"ISA {self} in VM version 0: macro-op fusion (mop) is part of versions 1 and 2 "
+                "(InvalidVersion)"
+            )
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as names; the decoder is made anew."""
@@ -40,13 +54,14 @@ class Isa:
 
     @staticmethod
     def parse(text: str, *, strict_fences: bool = False, version: int = 2) -> Isa:
-        """Read an ISA string such as ``imc``, ``imcba``, ``imac_zba_zbb`` or ``rv64imcba_zicond``.
+        """Read an ISA string such as ``imc``, ``imcba``, ``imac_zba_zbb`` or ``rv64imcb_mop``.
 
         Single letters first (i, m, c required; a and b optional; b means Zba, Zbb, Zbc and Zbs),
-        then longer names after underscores. Raises `ConfigError` that names what is unknown.
+        then longer names after underscores. ``mop`` is CKB-VM's macro-op fusion, and ``all`` is
+        ``imcba_mop``. Raises `ConfigError` that names what is unknown.
         """
         if text.lower() == "all":
-            raise ConfigError("ISA 'all': macro-op fusion is not available in this version")
+            text = ALL
         letters, *names = text.lower().removeprefix("rv64").split("_")
         found = set(letters) | set(names)
         if "b" in found:
@@ -67,6 +82,16 @@ class Isa:
         names = [name for name in NAMES if name in self.extensions]
         letters = "".join(name for name in names if len(name) == 1)
         return "_".join(["rv64" + letters, *(name for name in names if len(name) > 1)])
+
+    @property
+    def fuses(self) -> bool:
+        """Whether sequences of instructions are fused."""
+        return _MOP in self.extensions
+
+    @property
+    def reach(self) -> int:
+        """Bytes from pc on that may have a part in what is decoded there."""
+        return LONGEST_FUSED if self.fuses else LONGEST
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -91,7 +116,14 @@ def _decoder(isa: Isa) -> Decoder:
             chosen.append(FENCE_ANY)
         if isa.version == 0:
             chosen.append(LINK_FIRST)
-        _decoders[isa] = Decoder(chosen, hints=isa.version > 0)
+        fusions = None
+        if isa.fuses:
+            from rvjit.isa.ext.mop import MOP
+
+            fusions = MOP
+        _decoders[isa] = Decoder(
+            chosen, hints=isa.version > 0, fusions=fusions, version=isa.version
+        )
     return _decoders[isa]
 
 

@@ -248,6 +248,8 @@ class Expansion:
     nonzero: tuple[str, ...]
     hints: tuple[str, ...] = ()
     is_hint: bool = False
+    hints_are_old: bool = False  # CKB-VM's version 0 has them, too
+    nop: InsnSpec | None = None  # what a HINT is instead, where that matters
 
     def encode(self, **operands: int) -> int:
         """Encode with these operands of the compressed row. Raises `ValueError`."""
@@ -299,6 +301,7 @@ class Extension:
         *,
         hints: tuple[str, ...] = (),
         is_hint: bool = False,
+        hints_are_old: bool = False,
         **operands: str | int,
     ) -> Expansion:
         """Define a compressed instruction as a spelling of *base*; see `Expansion`."""
@@ -310,7 +313,17 @@ class Extension:
         for source in (*operands.values(), *nonzero, *hints):
             if isinstance(source, str) and source not in parsed.operands:
                 raise DefinitionError(f"{name}: row {row!r} has no {source}")
-        expansion = Expansion(name, parsed, syntax, base, dict(operands), nonzero, hints, is_hint)
+        expansion = Expansion(
+            name,
+            parsed,
+            syntax,
+            base,
+            dict(operands),
+            nonzero,
+            hints,
+            is_hint=is_hint,
+            hints_are_old=hints_are_old,
+        )
         self.expansions.append(expansion)
         return expansion
 

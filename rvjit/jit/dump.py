@@ -52,8 +52,10 @@ def _guest_code(source: RegionSource, name: Names) -> Iterator[str]:
     yield "; guest code"
     for node in source.nodes.values():
         yield f"; {node.label}:{''.join(_facts(node, name))}"
-        for pc, insn in zip(node.block.pcs, node.block.insns, strict=True):
-            yield f";   {pc:x}: {disassemble(insn, pc)}"
+        pc = node.block.pc
+        for operation in node.block.operations:
+            yield f";   {pc:x}: {disassemble(operation, pc)}"
+            pc += operation.length
 
 
 def _facts(node: Node, name: Names) -> Iterator[str]:

@@ -42,5 +42,6 @@ class Rules:
             f"isa {self.isa} fences {self.isa.strict_fences} prices {prices} "
             f"ebreak {self.ebreak_stops} aligned {self.aligned_atomics} "
             f"ckb {self.ckb_reservation} strict {self.strict_loads} "
-            f"v0 {self.isa.version == 0} {self.loads_miss_end}"
+            f"v0 {self.isa.version == 0} {self.loads_miss_end} "
+            f"fusion {self.isa.version if self.isa.fuses else None}"
         )

@@ -54,7 +54,7 @@ class Profile:
             raise ConfigError(f"ISA {given!r}: must be an ISA string or an Isa")
         parsed = Isa.parse(given) if isinstance(given, str) else given
         # Without CKB's other rules, version 0 would be a machine that never was.
-        version = self.vm_version if ckb else max(self.vm_version, 1)
+        version = self.vm_version if ckb or parsed.fuses else max(self.vm_version, 1)
         isa = replace(parsed, strict_fences=ckb or parsed.strict_fences, version=version)
         self._settle("isa", isa)
         self._settle("syscalls", self.name if self.syscalls is None else self.syscalls)

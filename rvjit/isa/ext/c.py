@@ -1,8 +1,8 @@
 """C: compressed instructions of RV64C, without floating point (Unprivileged ISA, C chapter).
 
 Each is a spelling of a base instruction. HINT encodings (rd = x0, zero shifts) need no rows of
-their own: their expansion writes x0 or changes nothing. Those that CKB-VM's version 0 refuses are
-noted; it takes c.srli and c.srai by zero.
+their own: their expansion writes x0 or changes nothing. They are noted for CKB-VM, whose version 0
+refuses most, and where sequences are fused they are nothing but c.nop.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ C.expand("c.addi16sp", "011 imm[9] 00010 imm[4|6|8:7|5] 01", "sp, imm", i.addi, 
 C.expand("c.lui", "011 imm[17] rd imm[16:12] 01", "rd, imm", i.lui, ("imm",), hints=("rd",),
          rd="rd", imm="imm")
 C.expand("c.srli", "100 shamt[5] 00 rd' shamt[4:0] 01", "rd', shamt", i.srli,
+         hints=("shamt",), hints_are_old=True,
          rd="rd'", rs1="rd'", imm="shamt")
 C.expand("c.srai", "100 shamt[5] 01 rd' shamt[4:0] 01", "rd', shamt", i.srai,
+         hints=("shamt",), hints_are_old=True,
          rd="rd'", rs1="rd'", imm="shamt")
 C.expand("c.andi", "100 imm[5] 10 rd' imm[4:0] 01", "rd', imm", i.andi,
          rd="rd'", rs1="rd'", imm="imm")
