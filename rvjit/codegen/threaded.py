@@ -10,9 +10,18 @@ from rvjit.codegen import abi as region_abi
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.blob import Blob
 from rvjit.codegen.lower import DECLARATIONS
-from rvjit.codegen.threaded_decoder import DECODE_IR, Choice, DecoderEmitter, Kind, fuse_text
+from rvjit.codegen.threaded_decoder import (
+    FETCH_IR,
+    Choice,
+    DecoderEmitter,
+    Kind,
+    decode_text,
+    pair_text,
+)
+from rvjit.codegen.threaded_fusion import FusedEmitter, MatcherEmitter
 from rvjit.codegen.threaded_handlers import Form, HandlerEmitter, Watch, is_direct, store_cold
 from rvjit.codegen.threaded_pairs import pairs
+from rvjit.isa.fusion import Fusion
 from rvjit.isa.spec import Effects, Expansion, InsnSpec, System
 from rvjit.machine.rules import Rules
 
@@ -28,6 +37,7 @@ class ThreadedPlan:
     singles: dict[int, Form]  # handlers of one instruction
     choices: dict[tuple[InsnSpec, int], Choice]
     doubles: dict[Double, int]  # handlers of two
+    fused: dict[Fusion, int]  # handlers of fused operations
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ def compile_threaded(rules: Rules, compiler: Compiler, *, counts: bool) -> Blob:
 
 def make_plan(rules: Rules) -> ThreadedPlan:
     """Number the handlers that instructions under *rules* need."""
-    plan = ThreadedPlan(["undecoded", *abi.MARKS.values(), "exact"], {}, {}, {})
+    plan = ThreadedPlan(["undecoded", *abi.MARKS.values(), "exact"], {}, {}, {}, {})
     exact = len(plan.symbols) - 1
     for form in rules.isa.decoder.forms:
         spec = form.base if isinstance(form, Expansion) else form
@@ -80,6 +90,10 @@ def make_plan(rules: Rules) -> ThreadedPlan:
             plan.singles[number] = variant
             plan.symbols.append(f"h{number}.{spec.name}.{length}")
     _add_pairs(plan)
+    for fusions in rules.isa.decoder.fusions.values():
+        for fusion in fusions:
+            number = plan.fused[fusion] = len(plan.symbols)
+            plan.symbols.append(f"f{number}.{fusion.name}")
     return plan
 
 
@@ -137,14 +151,20 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
             forwards=double.forwards,
         )
         parts.append(emitter.emit())
+    for fusion, number in plan.fused.items():
+        fused = FusedEmitter(symbols[number], fusion, rules, pclmul=pclmul, counts=counts)
+        parts.append(fused.emit())
+    if plan.fused:
+        parts.append(MatcherEmitter(rules.isa.decoder.fusions, plan.fused, plan.choices).emit())
     parts += [abi.COLD_IR, *(store_cold(size) for size in (1, 2, 4, 8))]
-    parts += [region_abi.STORE_SLOW_IR, DECODE_IR, fuse_text(_fusions(plan))]
+    parts += [region_abi.STORE_SLOW_IR, FETCH_IR, decode_text(fuses=bool(plan.fused))]
+    parts.append(pair_text(_pairs(plan)))
     parts.append(DecoderEmitter(rules.isa.decoder.forms, plan.choices).emit())
     parts += [abi.ENTRIES_IR, abi.METADATA]
     return "\n".join(parts)
 
 
-def _fusions(plan: ThreadedPlan) -> dict[tuple[int, int, int], int]:
+def _pairs(plan: ThreadedPlan) -> dict[tuple[int, int, int], int]:
     """The handler for every pair of handlers and every way in which the second uses the first."""
     found: dict[tuple[int, int, int], int] = {}
     for double, number in plan.doubles.items():

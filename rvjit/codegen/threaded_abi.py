@@ -8,6 +8,9 @@ span, in order, so that a pc and the address of its record are linear in each ot
     7  u8   what is left of 256 counted visits (see `Context.hot_threshold`)
     8  i64  immediate; for jumps to pc + immediate the distance between the records
 
+The record of a fused operation has up to five registers, in `ROLES`, and its bytes in `AT_LENGTH`
+(fields of the second half only where there is no immediate).
+
 Beside each record is a **side**: u32 count of rounds of counted visits, u32 offset of the handler
 that a mark (`Marks`) hides.
 
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 # Raised with every change of what is generated for the same rules; part of the key.
-VERSION = 2
+VERSION = 3
 
 # Symbols of the blob.
 ENTRIES = ("enter", "step", "decode_words")
@@ -66,6 +69,10 @@ SIDE_SHIFT = 1  # record bytes for each byte of a side, as a power of two
 SIDE_BYTES = RECORD_BYTES >> SIDE_SHIFT
 AT_RD, AT_RS1, AT_RS2, AT_VISITS, AT_IMM = 4, 5, 6, 7, 8
 AT_ROUNDS, AT_HIDDEN = 0, 4
+
+# Of fused operations.
+ROLES = (AT_RD, AT_RS1, AT_IMM, AT_IMM + 1, AT_IMM + 2)
+AT_LENGTH = AT_RS2
 
 # Where results for x0 go: the register-file index of a word that is stale while handlers run.
 SINK = word_of("pc")

@@ -25,8 +25,8 @@ from rvjit.machine.stop import Exit
 # second is the immediate of the record.
 AT_NUMBER = 0  # of the handler, 16 bits
 AT_REGISTERS = 16  # rd, rs1, rs2, a byte each, as in a record
-AT_LENGTH = 40  # bytes, 4 bits
-AT_ENDS = 44  # control never goes on behind it
+AT_LENGTH = 40  # bytes, 8 bits
+AT_ENDS = 48  # control never goes on behind it
 
 
 class Kind(Enum):
@@ -146,12 +146,35 @@ class DecoderEmitter:
             spec = form.base
             names = form.operands
             for name in form.nonzero:
-                mask = sum(((1 << piece.width) - 1) << piece.low for piece in row.operands[name])
-                bits = text.value(f"and i32 %word, {_i32(mask)}")
+                bits = text.value(f"and i32 %word, {_i32(_bits_of(row, name))}")
                 zero = text.value(f"icmp eq i32 {bits}, 0")
                 here = self._new_label()
                 text.emit(f"br i1 {zero}, label %illegal, label %{here}")
                 self._label(here)
+            if form.nop is not None:
+                here = self._hints(form, form.nop, here)
+        self._reach_shape(spec, row, names, here)
+
+    def _hints(self, form: Expansion, nop: InsnSpec, here: str) -> str:
+        """Go to the shape of *nop* without operands where one of the form's hints is zero.
+
+        Returns the block for where none is.
+        """
+        text = self._text
+        for name in form.hints:
+            bits = text.value(f"and i32 %word, {_i32(_bits_of(form.row, name))}")
+            zero = text.value(f"icmp eq i32 {bits}, 0")
+            hint, here = self._new_label(), self._new_label()
+            text.emit(f"br i1 {zero}, label %{hint}, label %{here}")
+            self._label(hint)
+            self._reach_shape(nop, form.row, {}, hint)
+            self._label(here)
+        return here
+
+    def _reach_shape(
+        self, spec: InsnSpec, row: Row, names: Mapping[str, str | int], here: str
+    ) -> None:
+        """Go from the block *here* to the code that all forms of this shape share."""
         choice = self._choices[spec, row.length]
         rd, rs1, rs2, immediate = (
             _source(row, names.get(name, 0)) for name in ("rd", "rs1", "rs2", "imm")
@@ -161,7 +184,7 @@ class DecoderEmitter:
             self._shapes[shape] = self._new_label(), []
         label, edges = self._shapes[shape]
         edges.append((here, choice.number))
-        text.emit(f"br label %{label}")
+        self._text.emit(f"br label %{label}")
 
     def _leaf(self, shape: _Shape, label: str, edges: list[tuple[str, int]]) -> None:
         text = self._text
@@ -233,6 +256,11 @@ def _common_bits(group: list[InsnSpec | Expansion]) -> int:
     return common
 
 
+def _bits_of(row: Row, operand: str) -> int:
+    """Bits of the word that hold *operand*."""
+    return sum(((1 << piece.width) - 1) << piece.low for piece in row.operands[operand])
+
+
 def _source(row: Row, operand: str | int) -> _Source:
     if isinstance(operand, int):
         return _Source(operand)
@@ -244,24 +272,106 @@ def _i32(value: int) -> int:
     return value - (1 << 32) if value >> 31 else value
 
 
-# `decode(context, record)` makes the record of one instruction, as `rvjit.machine.fetch` fetches
-# it, and those of the instructions behind it. It returns 0, or 1 more than the `Exit` where there
-# is no such instruction. A record that holds a mark keeps it; its handler goes to the side.
-# `fuse(before, word)` is the number of the handler for two instructions in a row, or 0.
-DECODE_IR = f"""
+# `fetch(context, pc)` gives the word at pc, as `rvjit.machine.fetch` fetches it, and the last page
+# that has bytes of it; -1 for the word where it cannot be fetched. pc is even and in the span.
+FETCH_IR = f"""
+define internal {{ i64, i64 }} @fetch(ptr noalias %cx, i64 %pc) {abi.ATTRIBUTES} {{
+  {abi.of_context("window", "base")}
+  {abi.of_context("size", "size")}
+  {abi.of_context("memory", "memory")}
+  {abi.of_context("flags0", "page_flags")}
+  %mem = inttoptr i64 %memory to ptr
+  %flags = inttoptr i64 %flags0 to ptr
+  ; every page of the span is inside the window
+  %offset = sub i64 %pc, %window
+  %page = lshr i64 %offset, {PAGE_SHIFT}
+  %fp = getelementptr i8, ptr %flags, i64 %page
+  %f = load i8, ptr %fp
+  %x = and i8 %f, {EXECUTABLE}
+  %executable = icmp ne i8 %x, 0
+  br i1 %executable, label %read, label %fail
+read:
+  %where = getelementptr i8, ptr %mem, i64 %pc
+  %inside = and i64 %pc, {PAGE_MASK}
+  %whole = icmp ule i64 %inside, {PAGE_SIZE - 4}
+  br i1 %whole, label %wide, label %narrow
+wide:
+  %w4 = load i32, ptr %where, align 1
+  br label %done
+narrow:
+  %w2 = load i16, ptr %where, align 1
+  %low = zext i16 %w2 to i32
+  %low2 = and i32 %low, 3
+  %is.long = icmp eq i32 %low2, 3
+  br i1 %is.long, label %second, label %done
+second:
+  %offset2 = add i64 %offset, 2
+  %fits = icmp ult i64 %offset2, %size
+  br i1 %fits, label %second.flags, label %fail
+second.flags:
+  %page2 = lshr i64 %offset2, {PAGE_SHIFT}
+  %fp2 = getelementptr i8, ptr %flags, i64 %page2
+  %f2 = load i8, ptr %fp2
+  %x2 = and i8 %f2, {EXECUTABLE}
+  %executable2 = icmp ne i8 %x2, 0
+  br i1 %executable2, label %second.read, label %fail
+second.read:
+  %where2 = getelementptr i8, ptr %where, i64 2
+  %w2b = load i16, ptr %where2, align 1
+  %high = zext i16 %w2b to i32
+  %high2 = shl i32 %high, 16
+  %both = or i32 %high2, %low
+  br label %done
+done:
+  %word = phi i32 [ %w4, %wide ], [ %low, %narrow ], [ %both, %second.read ]
+  %last.page = phi i64 [ %page, %wide ], [ %page, %narrow ], [ %page2, %second.read ]
+  %word.wide = zext i32 %word to i64
+  %found0 = insertvalue {{ i64, i64 }} poison, i64 %word.wide, 0
+  %found = insertvalue {{ i64, i64 }} %found0, i64 %last.page, 1
+  ret {{ i64, i64 }} %found
+fail:
+  ret {{ i64, i64 }} {{ i64 -1, i64 0 }}
+}}
+"""
+
+# What is decoded at pc where nothing is fused: one instruction, whose bytes are all that matters.
+_ALONE = """
+  %pair = call { i64, i64 } @decode_word(i32 %word)
+"""
+
+# Where something is: see `threaded_fusion`.
+_FUSED = """
+  %alone = call { i64, i64 } @decode_word(i32 %word)
+  %alone.first = extractvalue { i64, i64 } %alone, 0
+  %alone.immediate = extractvalue { i64, i64 } %alone, 1
+  %pair = call { i64, i64 } @fused(ptr %cx, i64 %pc, i64 %alone.first, i64 %alone.immediate)
+"""
+
+
+def decode_text(*, fuses: bool) -> str:
+    """``i64 decode(context, record)``, which makes a record and those behind it.
+
+    It fetches as `rvjit.machine.fetch` does, and returns 0, or 1 more than the `Exit` where there
+    is no instruction. A record that holds a mark keeps it; its handler goes to the side. Where
+    sequences are fused (*fuses*), the bytes behind matter too. ``pair(before, word)`` is the number
+    of the handler for two records in a row, or 0.
+    """
+    last_page = "%word.page"
+    look_on = ""
+    if fuses:
+        last_page = "%last.page"
+        look_on = f"{last_page} = call i64 @last_page(ptr %cx, i64 %pc, i64 %word.page)"
+    return f"""
 define internal i64 @decode(ptr noalias %cx, ptr %rec) noinline {abi.ATTRIBUTES} {{
   {abi.of_context("bias", "pc_bias")}
   {abi.of_context("window", "base")}
-  {abi.of_context("size", "size")}
   {abi.of_context("code_base", "code_base")}
   {abi.of_context("code_size", "code_size")}
-  {abi.of_context("memory", "memory")}
   {abi.of_context("flags0", "page_flags")}
   {abi.of_context("handlers0", "handlers")}
   {abi.of_context("visits0", "first_visits")}
   {abi.of_context("records", "records")}
   {abi.of_context("sides", "sides")}
-  %mem = inttoptr i64 %memory to ptr
   %flags = inttoptr i64 %flags0 to ptr
   %handlers = inttoptr i64 %handlers0 to ptr
   %visits = shl i64 %visits0, 24
@@ -290,56 +400,20 @@ fail:
   %exact = select i1 %start, i64 {int(Exit.EXACT) + 1}, i64 0
   ret i64 %exact
 fetch:
-  ; every page of the span is inside the window
-  %offset = sub i64 %pc, %window
-  %page = lshr i64 %offset, {PAGE_SHIFT}
-  %fp = getelementptr i8, ptr %flags, i64 %page
-  %f = load i8, ptr %fp
-  %x = and i8 %f, {EXECUTABLE}
-  %executable = icmp ne i8 %x, 0
-  br i1 %executable, label %read, label %fail
-read:
-  %where = getelementptr i8, ptr %mem, i64 %pc
-  %inside = and i64 %pc, {PAGE_MASK}
-  %whole = icmp ule i64 %inside, {PAGE_SIZE - 4}
-  br i1 %whole, label %wide, label %narrow
-wide:
-  %w4 = load i32, ptr %where, align 1
-  br label %decode
-narrow:
-  %w2 = load i16, ptr %where, align 1
-  %low = zext i16 %w2 to i32
-  %low2 = and i32 %low, 3
-  %is.long = icmp eq i32 %low2, 3
-  br i1 %is.long, label %second, label %decode
-second:
-  %offset2 = add i64 %offset, 2
-  %fits = icmp ult i64 %offset2, %size
-  br i1 %fits, label %second.flags, label %fail
-second.flags:
-  %page2 = lshr i64 %offset2, {PAGE_SHIFT}
-  %fp2 = getelementptr i8, ptr %flags, i64 %page2
-  %f2 = load i8, ptr %fp2
-  %x2 = and i8 %f2, {EXECUTABLE}
-  %executable2 = icmp ne i8 %x2, 0
-  br i1 %executable2, label %second.read, label %fail
-second.read:
-  %where2 = getelementptr i8, ptr %where, i64 2
-  %w2b = load i16, ptr %where2, align 1
-  %high = zext i16 %w2b to i32
-  %high2 = shl i32 %high, 16
-  %both = or i32 %high2, %low
-  br label %decode
+  %fetched = call {{ i64, i64 }} @fetch(ptr %cx, i64 %pc)
+  %word.wide = extractvalue {{ i64, i64 }} %fetched, 0
+  %word.page = extractvalue {{ i64, i64 }} %fetched, 1
+  %unfetched = icmp eq i64 %word.wide, -1
+  br i1 %unfetched, label %fail, label %decode
 decode:
-  %word = phi i32 [ %w4, %wide ], [ %low, %narrow ], [ %both, %second.read ]
-  %last.page = phi i64 [ %page, %wide ], [ %page, %narrow ], [ %page2, %second.read ]
-  %pair = call {{ i64, i64 }} @decode_word(i32 %word)
+  %word = trunc i64 %word.wide to i32
+  {(_FUSED if fuses else _ALONE).strip()}
   %first = extractvalue {{ i64, i64 }} %pair, 0
   %immediate = extractvalue {{ i64, i64 }} %pair, 1
   %illegal = icmp eq i64 %first, 0
   br i1 %illegal, label %fail, label %good
 good:
-  ; a record behind the first that is there already is only looked at, to be fused
+  ; a record behind the first that is there already is only looked at, to be paired
   %empty = icmp eq i32 %old, 0
   %fill = or i1 %empty, %start
   %number = and i64 %first, 65535
@@ -361,11 +435,15 @@ write:
   store i64 %whole.record, ptr %at, align 8
   %at.imm = getelementptr i8, ptr %at, i64 {abi.AT_IMM}
   store i64 %immediate, ptr %at.imm, align 8
+  %offset = sub i64 %pc, %window
+  %page = lshr i64 %offset, {PAGE_SHIFT}
+  %fp = getelementptr i8, ptr %flags, i64 %page
   %f.now = load i8, ptr %fp
   %f.slow = and i8 %f.now, {~STORE_FAST & 0xFF}
   %f.held = or i8 %f.slow, {HOLDS_CODE}
   store i8 %f.held, ptr %fp
-  %lp = getelementptr i8, ptr %flags, i64 %last.page
+  {look_on}
+  %lp = getelementptr i8, ptr %flags, i64 {last_page}
   %l.now = load i8, ptr %lp
   %l.slow = and i8 %l.now, {~STORE_FAST & 0xFF}
   %l.held = or i8 %l.slow, {HOLDS_CODE}
@@ -382,18 +460,18 @@ hide:
 look.back:
   br i1 %start, label %move, label %try
 try:
-  %fused = call i64 @fuse(i64 %before, i64 %first)
-  %fuses = icmp ne i64 %fused, 0
-  br i1 %fuses, label %unmarked, label %looked
+  %double = call i64 @pair(i64 %before, i64 %first)
+  %pairs = icmp ne i64 %double, 0
+  br i1 %pairs, label %unmarked, label %looked
 unmarked:
   %before.at = inttoptr i64 %before.r to ptr
   %before.handler = load i32, ptr %before.at
   %before.mark = icmp ule i32 %before.handler, %last.mark
   br i1 %before.mark, label %looked, label %set
 set:
-  %fp.handler = getelementptr i32, ptr %handlers, i64 %fused
-  %fused.handler = load i32, ptr %fp.handler
-  store i32 %fused.handler, ptr %before.at
+  %fp.handler = getelementptr i32, ptr %handlers, i64 %double
+  %double.handler = load i32, ptr %fp.handler
+  store i32 %double.handler, ptr %before.at
   br label %looked
 looked:
   br i1 %fill, label %move, label %done
@@ -404,7 +482,7 @@ move:
   %ends = trunc i64 %ends0 to i1
   %stop = or i1 %full, %ends
   %length0 = lshr i64 %first, {AT_LENGTH}
-  %length = and i64 %length0, 15
+  %length = and i64 %length0, 255
   %step = shl i64 %length, {abi.RECORD_SHIFT}
   %r.next = add i64 %r, %step
   br i1 %stop, label %done, label %on
@@ -416,27 +494,27 @@ done:
 """
 
 
-def fuse_text(fusions: Mapping[tuple[int, int, int], int]) -> str:
-    """``i64 fuse(before, word)``: *fusions* has numbers by first, second and what is forwarded."""
+def pair_text(doubles: Mapping[tuple[int, int, int], int]) -> str:
+    """``i64 pair(before, word)``: *doubles* has numbers by first, second and what is forwarded."""
     text = FunctionText()
     text.lines.append("entry:")
     fields = [
-        _field(text, "%before", AT_NUMBER, 0xFFFF),
-        _field(text, "%word", AT_NUMBER, 0xFFFF),
+        field_of(text, "%before", AT_NUMBER, 0xFFFF),
+        field_of(text, "%word", AT_NUMBER, 0xFFFF),
     ]
-    rd = _field(text, "%before", AT_REGISTERS, 0xFF)
+    rd = field_of(text, "%before", AT_REGISTERS, 0xFF)
     key = text.value(f"shl i64 {fields[0]}, 16")
     key = text.value(f"or i64 {key}, {fields[1]}")
     key = text.value(f"shl i64 {key}, 2")
     for bit in (1, 2):
-        source = _field(text, "%word", AT_REGISTERS + 8 * bit, 0xFF)
+        source = field_of(text, "%word", AT_REGISTERS + 8 * bit, 0xFF)
         same = text.value(f"icmp eq i64 {rd}, {source}")
         chosen = text.value(f"select i1 {same}, i64 {bit}, i64 0")
         key = text.value(f"or i64 {key}, {chosen}")
-    numbers = sorted(set(fusions.values()))
+    numbers = sorted(set(doubles.values()))
     cases = " ".join(
         f"i64 {(first << 16 | second) << 2 | forwards}, label %n{number}"
-        for (first, second, forwards), number in fusions.items()
+        for (first, second, forwards), number in doubles.items()
     )
     text.emit(f"switch i64 {key}, label %done [ {cases} ]")
     for number in numbers:
@@ -445,9 +523,10 @@ def fuse_text(fusions: Mapping[tuple[int, int, int], int]) -> str:
     text.lines.append("done:")
     incoming = ", ".join(["[ 0, %entry ]", *(f"[ {number}, %n{number} ]" for number in numbers)])
     text.emit(f"ret i64 {text.value(f'phi i64 {incoming}')}")
-    head = f"define internal i64 @fuse(i64 %before, i64 %word) {abi.ATTRIBUTES} {{"
+    head = f"define internal i64 @pair(i64 %before, i64 %word) {abi.ATTRIBUTES} {{"
     return "\n".join([head, *text.lines, "}", ""])
 
 
-def _field(text: FunctionText, name: str, low: int, mask: int) -> str:
+def field_of(text: FunctionText, name: str, low: int, mask: int) -> str:
+    """Emit a field of a word that `decode_word` returns."""
     return text.value(f"and i64 {text.value(f'lshr i64 {name}, {low}')}, {mask}")

@@ -43,7 +43,7 @@ def is_direct(effects: Effects) -> bool:
     return jump is not None and jump.target.op is Op.ADD and jump.target.args[0].op is Op.PC
 
 
-def _is_even(target: Val) -> bool:
+def is_even(target: Val) -> bool:
     """Whether the last operation clears bit 0."""
     return target.op is Op.AND and any(
         arg.op is Op.CONST and not arg.payload & 1 for arg in target.args
@@ -120,6 +120,11 @@ class HandlerEmitter:
         falls_through = last.jump is None or last.jump.condition is not None
         if falls_through and last.system is not System.ECALL:
             text.emit(self._dispatch(self._place("%rec", at), Watch.NOTHING))
+        return self._function()
+
+    def _function(self) -> str:
+        """Add what is cold; return the text of the function."""
+        text = self._text
         for label, body in self._cold:
             self._label(label)
             text.emit(body)
@@ -149,7 +154,7 @@ class HandlerEmitter:
             if effects.jump.condition is not None:
                 condition = lowering.lower(effects.jump.condition)
             if not is_direct(effects):
-                clears = _is_even(effects.jump.target)
+                clears = is_even(effects.jump.target)
                 target = self._indirect(lowering.lower(effects.jump.target), index, even=clears)
         if effects.rd is not None and (effects.jump is None or form.links):
             self._result = lowering.lower(effects.rd)

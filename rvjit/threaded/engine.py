@@ -104,7 +104,7 @@ class Threaded:
             setattr(context, f"last{size}", memory.size - size)
         self._turns = Turns()
         self._breakpoints: frozenset[int] = frozenset()
-        self._records = Records(memory, context, code.marks)
+        self._records = Records(memory, machine.rules.isa, context, code.marks)
         self._records.grow()
         memory.code_caches.append(self)
 

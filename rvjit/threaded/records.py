@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from rvjit.codegen import threaded_abi as abi
+from rvjit.isa.isa import LONGEST, Isa
 from rvjit.machine.memory import Memory, reserve
 from rvjit.machine.pages import EXECUTABLE, PAGE_SIZE
 
@@ -13,10 +14,6 @@ _WORDS = abi.RECORD_BYTES // 4  # of a record, as u32
 _SIDE_WORDS = abi.SIDE_BYTES // 4
 _HIDDEN = abi.AT_HIDDEN // 4
 _ROUNDS = abi.AT_ROUNDS // 4
-
-# A handler may run the instruction behind its own, so it depends on the bytes of up to two long
-# instructions: handlers that start this many bytes before a change go with it.
-_LOOK_BACK = 8
 
 _MARGIN = abi.REACH >> 1  # halfwords before and after the span
 
@@ -27,8 +24,13 @@ class Records:
     The host's memory is taken only where instructions were decoded. *context* gets the addresses.
     """
 
-    def __init__(self, memory: Memory, context: abi.Context, marks: dict[abi.Marks, int]) -> None:
+    def __init__(
+        self, memory: Memory, isa: Isa, context: abi.Context, marks: dict[abi.Marks, int]
+    ) -> None:
         self._memory = memory
+        # A handler may run what is behind its own instruction, so handlers that start this many
+        # bytes before a change go with it.
+        self._look_back = LONGEST + isa.reach
         self._context = context
         self._handlers = marks  # offsets of the marks' handlers
         self._last_mark = max(marks.values())
@@ -65,7 +67,7 @@ class Records:
         """Forget what was made from the bytes of pcs ``[start, stop)``; marks stay."""
         end = self._start + self._size
         low, start, stop = (
-            min(max(pc, self._start), end) for pc in (start - _LOOK_BACK, start, stop)
+            min(max(pc, self._start), end) for pc in (start - self._look_back, start, stop)
         )
         first, last = self._slot(start), self._slot(stop + 1)
         # Of records before the range only the handler goes: others may use their operands.
