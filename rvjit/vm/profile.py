@@ -14,7 +14,7 @@ from rvjit.values import dataclass, field, replace
 NAMES = ("linux", "ckb")
 SYSCALLS = ("linux", "ckb")
 
-_DEFAULT_ISA = {"linux": "imcba_zicond", "ckb": "imcb"}
+_DEFAULT_ISA = {"linux": "imcba_zicond", "ckb": "imcb_mop"}
 _DEFAULT_ISA_V0 = "imc"  # of ckb
 _DEFAULT_MEMORY = {"linux": 64 << 20, "ckb": 4 << 20}
 _BASE = {"linux": 0x10000, "ckb": 0}

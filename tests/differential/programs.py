@@ -12,7 +12,7 @@ import struct
 from rvjit.isa import Isa
 from rvjit.machine.pages import PAGE_SIZE
 from rvjit.machine.rules import Rules
-from tests.differential.rig import LINUX, Guest, Part
+from tests.differential.rig import LINUX, RULES, Guest, Part
 from tests.engines.assemble import word
 from tests.oracle.generate import forms, random_value, random_word
 from tests.oracle.programs import Options, random_program
@@ -46,6 +46,7 @@ def random_guest(
         size=size,
         misaligned_atomics=not rules.aligned_atomics or damage > 0,
         any_reservation=True,
+        sequences=0.4 if rules.isa.fuses else 0.0,
     )
     program = random_program(seed, options)
     rng = random.Random(seed)
@@ -63,7 +64,7 @@ def random_guest(
         for number in (2, 8, 9):
             registers[number] = at + rng.randrange(len(code)) & -rng.choice((1, 2, 4, 8))
     chosen = {
-        "rules": "CKB" if rules.ckb_reservation else "STRICT" if rules.strict_loads else None,
+        "rules": next((f"RULES[{name!r}]" for name, each in RULES.items() if each is rules), None),
         "size": size,
         "straddle": straddle,
         "wxorx": wxorx,
@@ -115,16 +116,18 @@ def _damage(rng: random.Random, code: bytearray, isa: Isa) -> None:
         code[at : at + insn.length] = insn.word.to_bytes(insn.length, "little")
 
 
-def self_modifying(seed: int) -> Guest:
+def self_modifying(seed: int, rules: Rules = LINUX) -> Guest:
     """A loop that rewrites instructions before and behind itself, each time with others.
 
-    Words to write come from a table in the data; slots are nops at first. Some slots are on the
-    other side of a page end, some are half in each page.
+    Where the rules fuse, most of them can be parts of sequences. Words to write come from a table
+    in the data; slots are nops at first. Some slots are on the other side of a page end, some are
+    half in each page.
     """
     rng = random.Random(seed)
-    isa = LINUX.isa
-    plain = [form for form in forms(isa) if form.name in _HARMLESS]
-    targets = (6, 7, 10, 11, 12, 13, 14)
+    isa = rules.isa
+    names = _FUSABLE if isa.fuses else _HARMLESS
+    plain = [form for form in forms(isa) if form.name in names]
+    targets = (10, 11, 12) if isa.fuses else (6, 7, 10, 11, 12, 13, 14)
 
     def instruction(length: int) -> bytes:
         while True:
@@ -146,6 +149,9 @@ def self_modifying(seed: int) -> Guest:
             code.extend(word("c.addi a1, 1").to_bytes(2, "little"))
         slots.append(len(code))
         code.extend(word("addi a0, a0, 1").to_bytes(4, "little"))
+        while isa.fuses and rng.random() < 0.6:  # slots side by side
+            slots.append(len(code))
+            code.extend(instruction(4))
 
     # s0 code, s1 table (256 bytes), s2 index in it, s3 rounds left
     body = rng.randint(6, 30)
@@ -190,8 +196,8 @@ def self_modifying(seed: int) -> Guest:
         registers=tuple(registers),
         base=BASE,
         size=SIZE,
-        rules=LINUX,
-        reproduce=f"self_modifying({seed})",
+        rules=rules,
+        reproduce=f"self_modifying({seed}, fuses={isa.fuses})",
     )
 
 
@@ -201,3 +207,5 @@ _HARMLESS_NAMES = """
     clz cpop rol sh1add bset
 """
 _HARMLESS = frozenset(_HARMLESS_NAMES.split())
+_FUSABLE_NAMES = "add sub sltu or lui addiw mulhu mul c.add c.mv c.sub c.or"
+_FUSABLE = frozenset(_FUSABLE_NAMES.split())

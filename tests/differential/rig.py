@@ -18,6 +18,7 @@ from rvjit.machine.memory import Memory
 from rvjit.machine.pages import DIRTY, PAGE_SIZE, PUBLIC
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Stop
+from rvjit.values import replace
 
 LINUX = Rules(isa=Isa.parse("imcba_zicond"), prices=UNIT_PRICES)
 CKB = Rules(
@@ -28,6 +29,19 @@ CKB = Rules(
     ckb_reservation=True,
 )
 STRICT = Rules(isa=Isa.parse("imcba_zicond"), prices=CKB_PRICES, strict_loads=True)
+FUSED = replace(CKB, isa=Isa.parse("all", strict_fences=True))
+FUSED_V1 = replace(CKB, isa=Isa.parse("all", strict_fences=True, version=1))
+FREE_FUSED = replace(LINUX, isa=Isa.parse("imcba_zicond_mop"))
+V0 = replace(CKB, isa=Isa.parse("imca", strict_fences=True, version=0), loads_miss_end=True)
+RULES = {
+    "linux": LINUX,
+    "ckb": CKB,
+    "strict": STRICT,
+    "fused": FUSED,
+    "fused1": FUSED_V1,
+    "free": FREE_FUSED,
+    "v0": V0,
+}
 
 FIRST = "jit"  # the engine under test; see conftest.py
 

@@ -31,6 +31,7 @@ from tests.oracle.generate import (
     random_value,
 )
 from tests.oracle.guest import CODE_BASE, DATA_BASE, DATA_SIZE, GuestProgram
+from tests.oracle.sequences import random_sequence
 
 RA, SP, TP, T0, S0, S1, A5 = 1, 2, 4, 5, 8, 9, 15
 POINTERS = (SP, S0, S1)
@@ -60,6 +61,8 @@ class Options:
     # depend on how an implementation keeps its reservation.
     any_reservation: bool = False
     exclude: frozenset[str] = frozenset()  # names of instructions
+    sequences: float = 0.0  # how much of it is sequences that may be fused
+    changed_results: bool = True  # those among them whose results fusion changes
 
     def __str__(self) -> str:
         """Return the expression that makes these options."""
@@ -206,8 +209,11 @@ class _Writer:
         rng, options = self.rng, self.options
         block = _Block()
         while len(block.items) < size:
-            kind = rng.random()
             left = size - len(block.items)
+            if options.sequences and rng.random() < options.sequences:
+                block.append(self.sequence())
+                continue
+            kind = rng.random()
             if kind < 0.10 and options.branches and left > 3:
                 block.append(self.forward(depth))
             elif kind < 0.13 and options.branches and left > 3:
@@ -244,7 +250,27 @@ class _Writer:
             return
         for piece in form.row.ignored.values():
             word |= rng.getrandbits(piece.width) << piece.low
-        block.put(form, word)
+        if self.options.isa.decoder.decode(word) is not None:  # else a HINT that is refused
+            block.put(form, word)
+
+    def sequence(self) -> _Block:
+        """Instructions that may be fused, sometimes with a branch into the middle of them."""
+        rng = self.rng
+        block = _Block()
+        insns = random_sequence(
+            rng, GENERAL, _READABLE, changed_results=self.options.changed_results
+        )
+        middle = ""
+        if len(insns) > 1 and self.options.branches and rng.random() < 0.3:
+            middle = self.fresh("middle")
+            name = rng.choice(("beq", "bne", "bltu", "bge"))
+            block.jump(name, middle, rs1=rng.choice(GENERAL), rs2=rng.choice(GENERAL))
+        entered = rng.randrange(1, len(insns)) if middle else -1
+        for index, (name, operands) in enumerate(insns):
+            if index == entered:
+                block.label(middle)
+            block.emit(name, **operands)
+        return block
 
     def access(self) -> _Block:
         """A load or store off a pointer, or off a computed address."""
