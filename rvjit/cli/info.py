@@ -16,6 +16,7 @@ from rvjit.cli import COMMANDS, cache, output, programs, status
 from rvjit.cli.elf_facts import read_facts
 from rvjit.cli.parser import Parser
 from rvjit.errors import ElfError, EngineUnavailable
+from rvjit.isa.isa import VM_VERSIONS
 from rvjit.loader.elf import load_linux
 from rvjit.loader.install_ckb import install_ckb
 from rvjit.loader.symbols import SymbolTable
@@ -26,7 +27,6 @@ from rvjit.machine.pages import PAGE_SIZE, round_up
 from rvjit.vm.profile import NAMES, Profile
 
 _CPUINFO = Path("/proc/cpuinfo")
-_CKB_VERSIONS = (1, 2)
 _PACKAGES = ("llvmlite", "pyelftools", "msgpack", "rich")
 
 
@@ -115,7 +115,7 @@ def least_linux_memory(file: bytes) -> int | None:
 def _refusals(file: bytes) -> dict[str, str | None]:
     """Return for each profile why it would not load *file* in its default memory, or None."""
     found: dict[str, str | None] = {}
-    for version in _CKB_VERSIONS:
+    for version in VM_VERSIONS:
         memory = Profile("ckb", vm_version=version).make_memory()
         try:
             install_ckb(file, memory, (), version)
@@ -178,6 +178,9 @@ def installation() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "engines": {name: _why_not(name) for name in engines.NAMES},
         "profiles": {name: _profile(Profile(name)) for name in NAMES},
+        "vm_versions": {
+            str(version): str(Profile("ckb", vm_version=version).isa) for version in VM_VERSIONS
+        },
         "cache": cache.facts(),
         "exit_statuses": status.MEANINGS,
     }
@@ -252,4 +255,5 @@ def _installation_text(found: dict[str, Any]) -> str:
         where = f"{size} at {each['memory_base']}"
         words = (each["isa"], f"{each['prices']} prices", where, f"{each['syscalls']} system calls")
         rows.append((f"profile {name}", ", ".join(words)))
+    rows += [(f"VM version {version}", isa) for version, isa in found["vm_versions"].items()]
     return "\n".join([*output.columns(rows), "", status.table()])

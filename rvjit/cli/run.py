@@ -69,7 +69,11 @@ def add_options(parser: Parser | arguments.Defaults) -> None:
     machine.add_argument(
         "--profile", choices=NAMES, default="linux", help="rules of the machine (default linux)"
     )
-    machine.add_argument("--isa", metavar="NAME", help="extensions, such as imcba or imac_zba")
+    machine.add_argument(
+        "--isa",
+        metavar="NAME",
+        help="extensions, such as imcba, imac_zba or, with CKB's fusion, imcb_mop or all",
+    )
     machine.add_argument(
         "--vm-version",
         type=arguments.integer,
@@ -240,7 +244,7 @@ def _refuse_unused(args: Namespace | arguments.Defaults) -> None:
         "--dir": linux_calls,
         "--real-time": linux_calls,
         "--tty": linux_calls,
-        "--vm-version": not (linux and linux_calls),
+        "--vm-version": not (linux and linux_calls) or _fuses(args.isa),
     }
     for option, is_used in used.items():
         name = "directories" if option == "--dir" else option[2:].replace("-", "_")
@@ -252,6 +256,12 @@ def _refuse_unused(args: Namespace | arguments.Defaults) -> None:
                 f"of {syscalls}",
                 status.Status.USAGE,
             )
+
+
+def _fuses(isa: str | None) -> bool:
+    from rvjit.isa.isa import Isa
+
+    return isa is not None and Isa.parse(isa).fuses
 
 
 class _Announcement:

@@ -19,6 +19,8 @@ _B = frozenset({"zba", "zbb", "zbc", "zbs"})
 _MOP = "mop"  # macro-op fusion: no extension of the manual's, but CKB-VM counts it as one
 _OPTIONAL = frozenset({"a", "zicond", _MOP}) | _B
 
+VM_VERSIONS = (0, 1, 2)  # of CKB-VM
+
 ALL = "imcba_mop"  # what CKB-VM can do, in one word: "all"
 
 # Bytes that an instruction, and a sequence that is fused, has at most.
@@ -40,7 +42,7 @@ class Isa:
         unknown = self.extensions - _BASE - _OPTIONAL
         if unknown or not self.extensions >= _BASE:
             raise ConfigError(f"ISA of {sorted(self.extensions)}: use Isa.parse")
-        if self.version not in {0, 1, 2}:
+        if self.version not in VM_VERSIONS:
             raise ConfigError(f"VM version {self.version!r}: CKB has 0, 1 and 2")
         if self.fuses and self.version == 0:
             raise ConfigError(

@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 
 from rvjit.bits import MASK64
 from rvjit.errors import ConfigError, ElfError, PermissionDenied
+from rvjit.isa.isa import VM_VERSIONS
 from rvjit.machine.memory import Memory
 from rvjit.machine.pages import (
     EXECUTABLE,
@@ -116,7 +117,7 @@ def load_ckb(file: bytes, version: int) -> CkbElf:
 
 def check_version(version: int) -> None:
     """Raise `ConfigError` unless *version* is a VM version of CKB."""
-    if version not in {0, 1, 2}:
+    if version not in VM_VERSIONS:
         raise ConfigError(f"VM version {version}: CKB has 0, 1 and 2")
 
 

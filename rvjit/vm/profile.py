@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rvjit.errors import ConfigError
 from rvjit.isa import CKB_PRICES, UNIT_PRICES, Isa, PriceModel
+from rvjit.isa.isa import VM_VERSIONS
 from rvjit.machine.memory import Memory
 from rvjit.machine.rules import Rules
 from rvjit.values import dataclass, field, replace
@@ -19,7 +20,6 @@ _DEFAULT_ISA_V0 = "imc"  # of ckb
 _DEFAULT_MEMORY = {"linux": 64 << 20, "ckb": 4 << 20}
 _BASE = {"linux": 0x10000, "ckb": 0}
 _PRICES = {"linux": UNIT_PRICES, "ckb": CKB_PRICES}
-_VERSIONS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Profile:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ConfigError(f"unknown profile {self.name!r}: known are {', '.join(NAMES)}")
-        if self.vm_version not in _VERSIONS:
+        if self.vm_version not in VM_VERSIONS:
             raise ConfigError(f"VM version {self.vm_version!r}: CKB has 0, 1 and 2")
         ckb = self.name == "ckb"
         ckb_v0 = ckb and self.vm_version == 0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _CKB_OUT_OF_BOUNDS = "MemOutOfBound"
 _CKB_PERMISSION = "MemWriteOnExecutablePage"
 
+# Stops that are errors to CKB-VM.
+CKB_STOPS = {Stop.CYCLE_LIMIT: "CyclesExceeded", Stop.PAUSE: "Pause"}
+
 
 @dataclass(frozen=True, init=False)
 class RunResult:
@@ -29,7 +32,7 @@ class RunResult:
     *cycles* counts from the machine's start, *pc* is the next instruction (with a fault, the one
     that faulted). *exit_code* is set with `Stop.EXIT` only: 0..255, or -128..127 under `ckb`;
     *fault* with `Stop.FAULT` only. Under `ckb`, *ckb_error* and *ckb_pc* are the error's name and
-    the pc that CKB-VM's interpreter reports for the fault.
+    the pc that CKB-VM's interpreter reports for the fault, or for a limit or pause that was met.
     """
 
     stop: Stop

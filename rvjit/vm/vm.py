@@ -35,7 +35,7 @@ from rvjit.syscalls.streams import Sink, Source
 from rvjit.vm.entry import Entry
 from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.profile import Profile
-from rvjit.vm.result import RunResult, ckb_view
+from rvjit.vm.result import CKB_STOPS, RunResult, ckb_view
 from rvjit.vm.timer import Deadline
 
 TYPE_CHECKING = False
@@ -529,6 +529,9 @@ class VM:
         if stop is Stop.EXIT:
             return RunResult(stop, machine.cycles, machine.pc, self.exit_code)
         if stop is not Stop.FAULT:
+            if self.profile.is_ckb and stop in CKB_STOPS:
+                pc = machine.pc
+                return RunResult(stop, machine.cycles, pc, None, None, CKB_STOPS[stop], pc)
             return RunResult(stop, machine.cycles, machine.pc)
         fault = machine.take_fault()
         error, error_pc = None, None

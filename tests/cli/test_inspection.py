@@ -85,7 +85,12 @@ def test_info_of_a_program(capfd):
         assert text in out
     assert main(["info", "--json", "example:json"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert found["profiles"] == {"ckb 1": None, "ckb 2": None, "linux": None}
+    assert found["profiles"] == {
+        "ckb 0": None,
+        "ckb 1": None,
+        "ckb 2": None,
+        "linux": None,
+    }
     assert [each["permissions"] for each in found["segments"]] == ["R--", "R-X", "RW-"]
     assert found["functions"] > 5
 

@@ -68,7 +68,7 @@ def test_damaged_programs(rules: Rules, seeds: Seeds) -> None:
 
 
 def test_stores_into_code(seeds: Seeds) -> None:
-    for seed in seeds(20):
+    for seed in seeds(6):
         guest = random_guest(
             seed,
             rules=FREE_FUSED,
@@ -88,7 +88,7 @@ def self_modifying_run(seed: int) -> None:
 
 
 def test_sequences_that_are_made_and_unmade(seeds: Seeds) -> None:
-    for seed in seeds(12):
+    for seed in seeds(4):
         self_modifying_run(seed)
 
 

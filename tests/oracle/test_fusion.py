@@ -9,11 +9,10 @@ from dataclasses import replace
 import pytest
 
 from rvjit import engines
-from rvjit.isa import CKB_PRICES, Isa
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import Memory
-from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Stop
+from tests.differential.rig import FUSED, FUSED_V1
 from tests.oracle.generate import random_value
 from tests.oracle.mop_model import Plain, run
 from tests.oracle.on_engine import run_engine
@@ -26,6 +25,7 @@ Seeds = Callable[[int], range]
 
 BASE = 0x10000
 SIZE = 0x10000
+RULES = {1: FUSED_V1, 2: FUSED}
 # x0 and a few that compressed forms have, too; the model needs no others.
 FEW = (5, 8, 9, 10, 11, 12)
 ECALL = (0x73).to_bytes(4, "little")
@@ -86,10 +86,6 @@ def straight(rng: random.Random, size: int) -> list[Instruction]:
     return found
 
 
-def rules_of(version: int, text: str = "imc_mop") -> Rules:
-    return Rules(isa=Isa.parse(text, version=version), prices=CKB_PRICES, ebreak_stops=False)
-
-
 def check(seed: int, version: int, engine: str, size: int) -> None:
     rng = random.Random(seed)
     insns = straight(rng, size)
@@ -97,7 +93,7 @@ def check(seed: int, version: int, engine: str, size: int) -> None:
     memory = Memory(SIZE, BASE)
     memory.protect(BASE, SIZE, read=True, write=False, execute=True)
     memory.initialise(BASE, encode(insns) + ECALL)
-    machine = Machine(memory, rules_of(version))
+    machine = Machine(memory, RULES[version])
     for number, value in enumerate(registers):
         machine.words[number] = value
     machine.pc = BASE
@@ -144,7 +140,7 @@ def on_unicorn(seeds: range, version: int, engine: str, size: int) -> None:
     options = Options(UNICORN_ISA, size=size, sequences=0.5, changed_results=False)
     for seed in seeds:
         program = random_program(seed, options)
-        outcome = run_engine(engine, program, rules_of(version, "imac_mop"))
+        outcome = run_engine(engine, program, RULES[version])
         difference = outcome.difference(run_unicorn(program))
         assert difference is None, f"{program.reproduce}: {engine} and Unicorn: {difference}"
 

@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there(tmp_path) -> None:
 def test_what_the_profiles_are() -> None:
     linux, ckb = Profile(), Profile("ckb")
     assert str(linux.isa) == "rv64imac_zba_zbb_zbc_zbs_zicond"
-    assert str(ckb.isa) == "rv64imc_zba_zbb_zbc_zbs"
+    assert str(ckb.isa) == "rv64imc_zba_zbb_zbc_zbs_mop"
     assert (linux.memory_size, ckb.memory_size) == (64 << 20, 4 << 20)
     assert (linux.prices, ckb.prices) == (UNIT_PRICES, CKB_PRICES)
     assert (linux.syscalls, ckb.syscalls) == ("linux", "ckb")

@@ -24,8 +24,12 @@ ADC = """
 """
 
 
+# Few different rules: the threaded engine is compiled anew for each.
 def fusing(version: int = 2) -> Profile:
-    return Profile("ckb", vm_version=version)
+    return Profile("ckb", vm_version=version, isa="all")
+
+
+FREE = Profile("linux", isa="imcba_zicond_mop")
 
 
 def start(load: Load, source: str, engine: str, version: int = 2) -> tuple[VM, dict[str, int]]:
@@ -36,7 +40,7 @@ def start(load: Load, source: str, engine: str, version: int = 2) -> tuple[VM, d
 
 def test_what_a_sequence_costs(load: Load, engine: str) -> None:
     source = f"li a0, -1\n li a1, 1\n li a2, 7\n {ADC} slli a1, a1, 3\n add a0, a0, a1"
-    for isa, cycles in (("imcb_mop", 3 + 1 + 2 + 501), ("imcb", 3 + 5 + 2 + 501)):
+    for isa, cycles in (("all", 3 + 1 + 2 + 501), ("imcba", 3 + 5 + 2 + 501)):
         code = assemble(f"_start: {source}\n {EXIT}")
         vm, _ = load(elf(code), profile=Profile("ckb", isa=isa), engine=engine)
         result = vm.run()
@@ -141,7 +145,7 @@ def test_what_is_fused_changes_with_the_next_page(load: Load, engine: str) -> No
     code = assemble(source)
     rest = (0x02C5).to_bytes(2, "little") + assemble("j . + 0x100").data
     program = elf(code, R | W | X, ((base + PAGE_SIZE, rest, R | W),))
-    vm, _ = load(program, profile=Profile("linux", isa="imc_mop"), engine=engine)
+    vm, _ = load(program, profile=FREE, engine=engine)
     memory = vm.machine.memory
 
     def run_on() -> tuple[int, int]:
@@ -189,7 +193,7 @@ def test_a_sequence_that_rewrites_its_own_end(load: Load, engine: str, changes: 
         other:  {changes}
     """
     code = assemble(source)
-    vm, _ = load(elf(code, R | W | X), profile=Profile("linux", isa="imc_mop"), engine=engine)
+    vm, _ = load(elf(code, R | W | X), profile=FREE, engine=engine)
     result = vm.run()
     assert result.exit_code == 100
     # Otherwise they are two sums with a carry, and the last: 10 operations a turn instead of 8.

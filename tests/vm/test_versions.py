@@ -22,8 +22,9 @@ END = 4 << 20
 EXIT = "li a7, 93\n ecall"
 
 
-def ckb(version: int, isa: str | None = None) -> Profile:
-    return Profile("ckb", vm_version=version, isa=isa)
+# Few different rules: the threaded engine is compiled anew for each.
+def ckb(version: int) -> Profile:
+    return Profile("ckb", vm_version=version, isa="all" if version else "imca")
 
 
 # HINTs.
@@ -71,7 +72,7 @@ def test_srli_and_srai_by_zero_are_instructions_in_version_0() -> None:
 def test_a_hint_is_an_illegal_instruction_of_version_0(load: Load, engine: str) -> None:
     code = assemble(f"_start: li a0, 7\n .half 0x4001\n {EXIT}")  # c.li zero, 0
     for version in (1, 2):
-        vm, _ = load(elf(code), profile=ckb(version, "imc"), engine=engine)
+        vm, _ = load(elf(code), profile=ckb(version), engine=engine)
         assert vm.run().exit_code == 7
     vm, _ = load(elf(code), profile=ckb(0), engine=engine)
     result = vm.run()
@@ -114,7 +115,7 @@ def test_version_0_links_before_it_reads_the_target(
         after:  {JUMPS[jump]}
                 {EXIT}
     """
-    vm, _ = load(elf(assemble(source)), profile=ckb(version, "imc"), engine=engine)
+    vm, _ = load(elf(assemble(source)), profile=ckb(version), engine=engine)
     assert vm.run().exit_code == RUN[jump][version]
 
 
@@ -151,7 +152,7 @@ def test_version_0_cannot_load_up_to_the_end_of_memory(
     for version, away, faults in ((0, 0, True), (0, 1, False), (1, 0, False), (1, -1, True)):
         address = END - width - away
         code = assemble(f"_start: li t0, {address}\n {load_name} a0, 0(t0)\n {EXIT}")
-        vm, _ = load(elf(code), profile=ckb(version, "imc"), engine=engine)
+        vm, _ = load(elf(code), profile=ckb(version), engine=engine)
         result = vm.run()
         assert (result.stop is Stop.FAULT) == faults, (version, away)
         if faults:
@@ -178,7 +179,7 @@ def test_version_0_loads_in_a_group_and_a_loop(load: Load, engine: str) -> None:
                 {EXIT}
     """
     code = assemble(source)
-    vm, _ = load(elf(code), profile=ckb(1, "imc"), engine=engine)
+    vm, _ = load(elf(code), profile=ckb(1), engine=engine)
     assert vm.run().exit_code == 512 % 128
     vm, _ = load(elf(code), profile=ckb(0), engine=engine)
     result = vm.run()
@@ -190,7 +191,7 @@ def test_version_0_loads_in_a_group_and_a_loop(load: Load, engine: str) -> None:
 def test_atomics_and_stores_of_version_0_reach_the_end(load: Load, engine: str, name: str) -> None:
     atomic = f"{name} a0, (t0)" if name == "lr.w" else f"{name} a0, zero, (t0)"
     code = assemble(f"_start: li t0, {END - 4}\n sw zero, 0(t0)\n {atomic}\n {EXIT}")
-    vm, _ = load(elf(code), profile=ckb(0, "imca"), engine=engine)
+    vm, _ = load(elf(code), profile=ckb(0), engine=engine)
     assert vm.run().exit_code == 0
 
 
@@ -207,7 +208,7 @@ def test_writable_segments_are_frozen_in_version_0_only(load: Load, engine: str)
     code = assemble(f"_start: li t0, 0x20000\n lw a0, 0(t0)\n sw zero, 0(t0)\n {EXIT}")
     for version, flags in ((0, 5), (1, 4)):
         program = elf(code, more=((0x20000, b"\x07\0\0\0", R | W),))
-        vm, _ = load(program, profile=ckb(version, "imc"), engine=engine)
+        vm, _ = load(program, profile=ckb(version), engine=engine)
         assert vm.machine.memory.public_flags(0x20) == flags
         assert vm.run().exit_code == 7
 
@@ -239,7 +240,7 @@ def test_system_calls_of_version_0(load: Load, engine: str) -> None:
     for number, known in ((2041, False), (2042, False), (2177, True)):
         code = assemble(f"_start: li a7, {number}\n ecall\n li a0, 3\n {EXIT}")
         for version in (0, 1):
-            vm, _ = load(elf(code), profile=ckb(version, "imc"), engine=engine)
+            vm, _ = load(elf(code), profile=ckb(version), engine=engine)
             result = vm.run()
             wanted: tuple[Any, ...] = (3, None) if known or version else (None, "InvalidEcall")
             assert (result.exit_code, result.ckb_error) == wanted
