@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from rvjit import VM, Profile, Stop
+from rvjit.machine.memory import Memory
 from rvjit.machine.pages import PAGE_SIZE
-from tests.engines.assemble import R, W, X, assemble, elf
+from tests.engines.assemble import Code, R, W, X, assemble, elf
 
 Load = Callable[..., tuple[VM, bytearray]]
 
@@ -132,39 +133,60 @@ def test_a_breakpoint_inside_is_for_those_that_jump_there(load: Load, engine: st
 
 
 def test_what_is_fused_changes_with_the_next_page(load: Load, engine: str) -> None:
-    """A page that becomes executable is read on, one that no longer is so is not."""
+    """Whatever is changed in the next page, however far behind the head: the next fetch sees it."""
     base = 0x10000
-    head = base + PAGE_SIZE - 6
-    # remu a4, a1, a2 (02c5f733) stands half in each page.
+    data = assemble(ADC).data
+    for before in range(4, 20, 2):  # bytes of the sequence that are in the first page
+        head = base + PAGE_SIZE - before
+        start = assemble("_start: j . + 0").data.ljust(PAGE_SIZE - before, b"\0") + data[:before]
+        rest = data[before:]
+        program = elf(Code(base, start, {}), R | W | X, ((base + PAGE_SIZE, rest, R | W),))
+        vm, _ = load(program, profile=FREE, engine=engine)
+        memory = vm.machine.memory
+        page = base + PAGE_SIZE
+        memory.write(page + len(rest), assemble("j . + 0").data)
+
+        def run_on(vm: VM = vm, head: int = head) -> tuple[int, Stop]:
+            cycles = vm.cycles
+            vm.pc = head
+            result = vm.run(until=head + 20)
+            return result.cycles - cycles, result.stop
+
+        def allow(memory: Memory = memory, page: int = page, **allowed: bool) -> None:
+            memory.protect(page, PAGE_SIZE, read=True, **allowed)
+
+        alone, stop = run_on()
+        assert stop is Stop.FAULT
+        for _ in range(2):
+            allow(write=False, execute=True)
+            assert run_on() == (1, Stop.BREAKPOINT)
+            allow(write=True, execute=False)
+            assert run_on() == (alone, Stop.FAULT)
+        allow(write=True, execute=True)
+        for _ in range(2):
+            memory.write(page, bytes(len(rest)))
+            assert run_on()[1] is Stop.FAULT
+            memory.write(page, rest)
+            assert run_on() == (1, Stop.BREAKPOINT)
+
+
+def test_a_kept_region_is_not_taken_for_other_members(load: Load) -> None:
+    """The head's block ends at a breakpoint, what tells whether it is fused is behind that."""
     source = f"""
-        _start: li a5, 3
-                .org {PAGE_SIZE - 6}
-                divu a3, a1, a2
-                .half 0xf733
+        _start: li a0, 1
+        {ADC.replace("or a1, a1, a2", "or a1, a1, a3")}
+                {EXIT}
     """
     code = assemble(source)
-    rest = (0x02C5).to_bytes(2, "little") + assemble("j . + 0x100").data
-    program = elf(code, R | W | X, ((base + PAGE_SIZE, rest, R | W),))
-    vm, _ = load(program, profile=FREE, engine=engine)
-    memory = vm.machine.memory
-
-    def run_on() -> tuple[int, int]:
-        before = vm.cycles
-        vm.pc = head
-        result = vm.run(cycle_limit=before + 1)
-        return result.cycles - before, result.pc - head
-
-    for _ in range(3):
-        assert run_on() == (1, 4)
-        memory.protect(base + PAGE_SIZE, PAGE_SIZE, read=True, write=False, execute=True)
-        assert run_on() == (1, 8)
-        memory.protect(base + PAGE_SIZE, PAGE_SIZE, read=True, write=True, execute=False)
-    memory.protect(base + PAGE_SIZE, PAGE_SIZE, read=True, write=True, execute=True)
-    assert run_on() == (1, 8)
-    memory.write(base + PAGE_SIZE, b"\0\0")  # no longer remu
-    assert run_on() == (1, 4)
-    memory.write(base + PAGE_SIZE, rest[:2])
-    assert run_on() == (1, 8)
+    program = elf(code, R | W | X)
+    profile = Profile("linux", isa="imcba_zicond_mop", vm_version=1)
+    fourth = code["after"] - 4
+    for last, stops_inside in (("or a1, a1, a3", True), ("or a1, a1, a2", False)):
+        vm, _ = load(program, profile=profile, engine="jit", name="one")
+        vm.memory[fourth : fourth + 4] = assemble(last).data
+        result = vm.run(until=(code["second"], code["after"]))
+        assert result.pc == (code["second"] if stops_inside else code["after"])
+        assert result.cycles == 2
 
 
 @pytest.mark.parametrize("changes", ["or a1, a1, a2", "or a1, a1, a3"])
