@@ -273,7 +273,7 @@ def _i32(value: int) -> int:
 
 
 # `fetch(context, pc)` gives the word at pc, as `rvjit.machine.fetch` fetches it, and the last page
-# that has bytes of it; -1 for the word where it cannot be fetched. pc is even and in the span.
+# that has bytes of it; -1 for the word where it cannot be fetched. pc is even and in the window.
 FETCH_IR = f"""
 define internal {{ i64, i64 }} @fetch(ptr noalias %cx, i64 %pc) {abi.ATTRIBUTES} {{
   {abi.of_context("window", "base")}
@@ -282,7 +282,6 @@ define internal {{ i64, i64 }} @fetch(ptr noalias %cx, i64 %pc) {abi.ATTRIBUTES}
   {abi.of_context("flags0", "page_flags")}
   %mem = inttoptr i64 %memory to ptr
   %flags = inttoptr i64 %flags0 to ptr
-  ; every page of the span is inside the window
   %offset = sub i64 %pc, %window
   %page = lshr i64 %offset, {PAGE_SHIFT}
   %fp = getelementptr i8, ptr %flags, i64 %page
@@ -392,6 +391,7 @@ next:
   %pc = add i64 %index, %bias
   %distance = sub i64 %pc, %code_base
   %covered = icmp ult i64 %distance, %code_size
+  ; every page of the span is inside the window
   br i1 %covered, label %fetch, label %uncovered
 uncovered:
   %none = select i1 %start, i64 {int(Exit.NO_CODE) + 1}, i64 0

@@ -277,14 +277,15 @@ class MatcherEmitter:
         text.emit(f"ret {{ i64, i64 }} {pair}")
 
 
-# What `decode_word` says of the instruction at pc; zeros where there is none.
+# What `decode_word` says of the instruction at pc; zeros where there is none. It may lie outside the
+# span, in a page that has become executable since.
 _FOLLOW_IR = f"""
 define internal {{ i64, i64 }} @follow(ptr noalias %cx, i64 %pc) {abi.ATTRIBUTES} {{
-  {abi.of_context("code_base", "code_base")}
-  {abi.of_context("code_size", "code_size")}
-  %distance = sub i64 %pc, %code_base
-  %covered = icmp ult i64 %distance, %code_size
-  br i1 %covered, label %fetch, label %none
+  {abi.of_context("base", "base")}
+  {abi.of_context("size", "size")}
+  %offset = sub i64 %pc, %base
+  %inside = icmp ult i64 %offset, %size
+  br i1 %inside, label %fetch, label %none
 fetch:
   %fetched = call {{ i64, i64 }} @fetch(ptr %cx, i64 %pc)
   %wide = extractvalue {{ i64, i64 }} %fetched, 0
@@ -302,15 +303,13 @@ none:
 _LAST_PAGE_IR = f"""
 define internal i64 @last_page(ptr noalias %cx, i64 %pc, i64 %page) {abi.ATTRIBUTES} {{
   {abi.of_context("base", "base")}
-  {abi.of_context("code_base", "code_base")}
-  {abi.of_context("code_size", "code_size")}
+  {abi.of_context("size", "size")}
   {abi.of_context("flags0", "page_flags")}
   %last = add i64 %pc, {LONGEST_FUSED - 1}
-  %distance = sub i64 %last, %code_base
-  %covered = icmp ult i64 %distance, %code_size
-  br i1 %covered, label %look, label %same
-look:
   %offset = sub i64 %last, %base
+  %inside = icmp ult i64 %offset, %size
+  br i1 %inside, label %look, label %same
+look:
   %found = lshr i64 %offset, {PAGE_SHIFT}
   %flags = inttoptr i64 %flags0 to ptr
   %fp = getelementptr i8, ptr %flags, i64 %found

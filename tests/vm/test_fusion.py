@@ -164,7 +164,7 @@ def test_what_is_fused_changes_with_the_next_page(load: Load, engine: str) -> No
             assert run_on() == (alone, Stop.FAULT)
         allow(write=True, execute=True)
         for _ in range(2):
-            memory.write(page, bytes(len(rest)))
+            memory.write(page, b"\xff" * len(rest))
             assert run_on()[1] is Stop.FAULT
             memory.write(page, rest)
             assert run_on() == (1, Stop.BREAKPOINT)
