@@ -277,7 +277,7 @@ class MatcherEmitter:
         text.emit(f"ret {{ i64, i64 }} {pair}")
 
 
-# What `decode_word` says of the instruction at pc; zeros where there is none. It may lie outside the
+# What `decode_word` says of the instruction at pc; zeros where there is none. It may be outside the
 # span, in a page that has become executable since.
 _FOLLOW_IR = f"""
 define internal {{ i64, i64 }} @follow(ptr noalias %cx, i64 %pc) {abi.ATTRIBUTES} {{
