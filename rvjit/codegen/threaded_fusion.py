@@ -35,7 +35,11 @@ _VARIANTS = {Kind.PLAIN: 1, Kind.BRANCH: 2, Kind.JUMP: 3, Kind.INDIRECT: 3}
 
 
 class FusedEmitter(HandlerEmitter):
-    """Emits the handler of *fusion* under *symbol*."""
+    """Emits the handler of *fusion* under *symbol*.
+
+    What roles hold is kept in values from step to step, and stored at the end, as far as other
+    roles cannot be the same register.
+    """
 
     def __init__(
         self, symbol: str, fusion: Fusion, rules: Rules, *, pclmul: bool, counts: bool
@@ -43,6 +47,9 @@ class FusedEmitter(HandlerEmitter):
         super().__init__(symbol, (), rules, pclmul=pclmul, counts=counts)
         self._fusion = fusion
         self._prices = [rules.prices[fusion.cost]]
+        self._known: dict[str, str] = {}  # what roles hold
+        self._unstored: dict[str, str] = {}  # of these, what is not in the register file yet
+        self._places: dict[str, str] = {}  # where roles are in the register file
 
     def emit(self) -> str:
         """Return the text of the function."""
@@ -54,6 +61,7 @@ class FusedEmitter(HandlerEmitter):
         for step in self._fusion.steps:
             self._step(step)
         if not self._fusion.ends_block:
+            self._store_all()
             distance = text.value(f"shl i64 {self._length()}, {abi.RECORD_SHIFT}")
             text.emit(self._dispatch(self._place("%rec", distance), Watch.NOTHING))
         return self._function()
@@ -82,22 +90,50 @@ class FusedEmitter(HandlerEmitter):
             target = lowering.lower(effects.jump.target)
             record = self._indirect(target, 0, even=is_even(effects.jump.target))
         if effects.rd is not None:
-            value = lowering.lower(effects.rd)
-            text.emit(f"store i64 {value}, ptr {self._role(step.operands['rd'])}, align 8")
+            self._write(step.operands["rd"], lowering.lower(effects.rd))
         if record:
+            self._store_all()
             text.emit(self._dispatch(record, Watch.COUNT))
 
     def _read(self, operand: str | int) -> str:
-        """Value of a register now: steps before may have written it."""
-        if operand == 0:
-            return "0"
-        return self._text.value(f"load i64, ptr {self._role(operand)}, align 8")
-
-    def _role(self, operand: str | int) -> str:
-        """Address of a register, or of what stands for x0 where it is written."""
+        """Value of a register now."""
         if isinstance(operand, int):
-            return self._place("%st", 8 * (operand or abi.SINK))
-        return self._slot(abi.ROLES[self._fusion.roles.index(operand)])
+            where = self._place("%st", 8 * operand)
+            return self._text.value(f"load i64, ptr {where}, align 8") if operand else "0"
+        if operand not in self._known:
+            if any(self._may_be_same(operand, each) for each in self._unstored):
+                self._store_all()
+            self._known[operand] = self._text.value(f"load i64, ptr {self._role(operand)}, align 8")
+        return self._known[operand]
+
+    def _write(self, operand: str | int, value: str) -> None:
+        if isinstance(operand, int):
+            if operand:
+                self._text.emit(
+                    f"store i64 {value}, ptr {self._place('%st', 8 * operand)}, align 8"
+                )
+            return
+        for each in [each for each in self._known if self._may_be_same(operand, each)]:
+            del self._known[each]
+        self._known[operand] = value
+        self._unstored.pop(operand, None)
+        self._unstored[operand] = value  # the last one written is the last one stored
+
+    def _store_all(self) -> None:
+        for role, value in self._unstored.items():
+            self._text.emit(f"store i64 {value}, ptr {self._role(role)}, align 8")
+        self._unstored.clear()
+
+    def _may_be_same(self, first: str, second: str) -> bool:
+        """Whether two roles may be one register."""
+        different = self._fusion.different
+        return first != second and not {(first, second), (second, first)} & set(different)
+
+    def _role(self, role: str) -> str:
+        """Address of a role's register, or of what stands for x0 where it is written."""
+        if role not in self._places:
+            self._places[role] = self._slot(abi.ROLES[self._fusion.roles.index(role)])
+        return self._places[role]
 
     def _length(self) -> str:
         return self._text.value(f"zext i8 {self._number(abi.AT_LENGTH)} to i64")

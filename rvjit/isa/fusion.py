@@ -304,6 +304,8 @@ def _check(fusion: Fusion) -> None:
             raise fail(f"{step.spec.name} does more than compute")
         if effects.jump is not None and (effects.jump.condition or len(fusion.steps) > 1):
             raise fail("a jump must be the only step, and without a condition")
+        if len(fusion.steps) > 1 and any(isinstance(each, int) for each in step.operands.values()):
+            raise fail("a register by name may be one of the roles, unless there is but one step")
         if (fusion.immediate is None) != (step.spec.row.immediate is None):
             raise fail(f"{step.spec.name} and the fusion disagree about an immediate")
     # What is written may be x0 and dropped; then nothing may count on it.

@@ -254,6 +254,7 @@ _SUM = immediate_of(0) + immediate_of(1)
         ("add a, b, c\n jalr d, imm(e)", {}, "a jump must be the only step"),
         ("lui a, imm\n addi a, a, imm", {}, "disagree about an immediate"),
         ("add a, b, c\n add d, a, c", {}, "a: written and read"),
+        ("add a, b, c\n add d, t0, c", {}, "a register by name"),
         (
             "lui a, imm\n addi a, a, imm",
             {"steps": "lui a, imm", "immediate": Val(Op.MUL, 64, (_SUM, _SUM))},
