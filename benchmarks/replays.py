@@ -26,7 +26,7 @@ from rvjit.machine.pages import PAGE_SIZE
 from rvjit.replay.forked import Forks
 
 _SIZE = 64 << 20
-_TIMES = 60
+_TIMES = 200
 _ALL = _SIZE // PAGE_SIZE - 1024  # pages; the program and its stack are in the others
 CASES = [
     ("memory", 0, 0),

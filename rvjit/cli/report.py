@@ -36,10 +36,9 @@ class Run:
 
 
 def counts_instructions(vm: VM) -> bool:
-    """Whether every instruction of *vm* costs one cycle."""
-    prices = vm.profile.prices
-    assert prices is not None
-    return set(prices.prices.values()) == {1}
+    """Whether every instruction of *vm* costs one cycle, which fused ones do not."""
+    rules = vm.machine.rules
+    return set(rules.prices.prices.values()) == {1} and not rules.isa.fuses
 
 
 def speed(vm: VM, cycles: int, seconds: float) -> str:

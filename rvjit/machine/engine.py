@@ -31,7 +31,8 @@ class Engine(Protocol):
     The contract, the same for every engine: before an instruction runs its price is added; if that
     would pass the cycle limit the run stops with CYCLE_LIMIT, pc at that instruction, nothing of it
     done or charged. A fault charges the instruction (a fetch or decode fault charges nothing),
-    leaves pc at it and undoes everything else of it. All state is in the buffers on return.
+    leaves pc at it and undoes everything else of it. All state is in the buffers on return. Here
+    and below, instructions that are fused are one instruction.
     """
 
     name: str

@@ -12,7 +12,7 @@ class Statistics:
     The cycles of the tiers are exact, and add up to all that the engine charged: the threaded
     engine and the reference each know what they charged between entry and exit, and compiled code
     charged the rest. What system calls charge of themselves is in none of them. Where every
-    instruction costs 1, cycles are instructions.
+    instruction costs 1 and none are fused, cycles are instructions.
     """
 
     compiled_cycles: int | None = None

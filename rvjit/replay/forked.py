@@ -64,7 +64,13 @@ _WARNED = sys.hexversion >= 0x30C0000  # about threads
 def unavailable() -> str | None:
     """Say why there can be no forked checkpoints on this system; None where there can."""
     missing = [name for name in ("fork", "pidfd_open") if not hasattr(os, name)]
-    return f"this system has no {' and no '.join(missing)}" if missing else None
+    if missing:
+        return f"this system has no {' and no '.join(missing)}"
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return f"pidfd_open: {error.strerror}"
+    return None
 
 
 class _Child:

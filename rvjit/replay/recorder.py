@@ -84,8 +84,9 @@ def assign_flags(memory: Memory, first: int, flags: bytes) -> None:
 class Recorder:
     """An engine around *engine* that notes, whenever it is entered, what changed since it stopped.
 
-    Also a watcher of the machine's memory. `room` is how many bytes it may still note before it
-    stops for its caller's sake: `run` then returns CYCLE_LIMIT, with `is_full` set, at once.
+    Also a watcher of the machine's memory. `room` is how many bytes may be noted in all before it
+    stops for its caller's sake: `run` then returns CYCLE_LIMIT, with `is_full` set, at once. With
+    None, the default, nothing is noted.
     """
 
     def __init__(self, machine: Machine, engine: Engine) -> None:
@@ -198,6 +199,10 @@ class Recorder:
         return stop
 
     def _note(self) -> None:
+        if self.room is None:
+            self._wrote.clear()
+            self._flagged.clear()
+            return
         registers = registers_of(self.machine)
         if not self._wrote and not self._flagged and registers == self._stood:
             return

@@ -255,13 +255,14 @@ class CheckpointRing:
             recorder = self._recorder
             while len(self._marks) >= self._keep:
                 self._drop_oldest()
+            self._keep_to_budget()
             recorder.begin()
             recorder.room = recorder.size + self._max_bytes // 4
             mark = self._vm.cycles, recorder.position
             self._keeper.take()
             self._marks.append(mark)
-            while len(self._marks) > 1 and self.size > self._max_bytes:
-                self._drop_oldest()
+            if self.kind == "memory":  # after a fork all that is done costs page faults
+                self._keep_to_budget()
 
     def judge(self, result: RunResult) -> Replay | None:
         """Replay if *result*, of `advance`, counts as a failure."""
@@ -314,6 +315,10 @@ class CheckpointRing:
         from rvjit.replay.mirror import Mirror
 
         return Mirror(machine, native=native)
+
+    def _keep_to_budget(self) -> None:
+        while len(self._marks) > 1 and self.size > self._max_bytes:
+            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         assert self._keeper is not None

@@ -93,7 +93,10 @@ def capture_pages(
 
     at = 0
     for page in sorted({*held, *sources}) if sources else held:
-        if page != at:
+        if page == at + 1:  # quicker, and common where pages lie apart
+            if flags[at] != plain:
+                builder.add_run(at, 1, flags[at], others)
+        elif page != at:
             add_others(at, page)
         if sources and page in sources:
             source, noted = sources[page]

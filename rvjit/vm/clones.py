@@ -45,7 +45,7 @@ class Clones(Snapshots):
         stderr: Sink | None = None,
         parts: Mapping[str, HostPart] | None = None,
     ) -> Self:
-        """Make another VM that stands where this one does, and share no more with it than time.
+        """Make another VM that stands where this one does; neither notices the other from then on.
 
         Memory is shared until either writes to it, compiled code for as long as it fits; both keep
         track of what they write as ever. The clone has the same handlers, the same settings and

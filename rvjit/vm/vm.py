@@ -329,8 +329,8 @@ class VM(Calls, Rounds, Clones, Snapshots):
     def step(self, count: int = 1) -> RunResult:
         """Run *count* instructions (at least 1), less where another stop comes first.
 
-        A system call is carried out by the step that reaches it. The cycle limit of earlier runs
-        does not matter.
+        Instructions that are fused count as one. A system call is carried out by the step that
+        reaches it. The cycle limit of earlier runs does not matter.
         """
         if count < 1:
             raise ConfigError(f"step count {count}: must be at least 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -162,3 +163,13 @@ def test_perf_report_names_guest_functions(tmp_path):
     for process_id in {found for found, _ in named}:
         (Path("/tmp") / f"perf-{process_id}.map").unlink()
     assert "fib" in {name for _, name in named}
+
+
+def test_fused_cycles_are_no_instructions(tmp_path, capfd):
+    for isa, unit in (("imcba_zicond", "MIPS"), ("imcba_zicond_mop", "million cycles/s")):
+        path = tmp_path / f"{isa}.json"
+        status = main(["run", "--isa", isa, "--stats", "--json", str(path), "example:hello"])
+        assert status == 0
+        found = json.loads(path.read_text())
+        assert (found["mips"] is None) == (isa != "imcba_zicond")
+        assert f" {unit}" in capfd.readouterr().err

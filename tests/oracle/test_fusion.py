@@ -122,14 +122,14 @@ def test_the_model_agrees_with_compiled_code(seeds: Seeds, version: int) -> None
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("engine", ["interp", "threaded"])
 def test_the_model_agrees_on_many(version: int, engine: str) -> None:
-    for seed in range(10_000, 30_000):
+    for seed in range(10_000, 15_000):
         check(seed, version, engine, 60)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_model_agrees_with_much_compiled_code(version: int) -> None:
-    for seed in range(50_000, 50_400):
+    for seed in range(50_000, 50_200):
         check(seed, version, "jit", 90)
 
 
@@ -155,6 +155,6 @@ def test_fusion_changes_no_result_of_compiled_code(seeds: Seeds) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["interp", "threaded", "jit"])
-def test_fusion_changes_no_result_of_many(engine: str) -> None:
-    on_unicorn(range(70_000, 71_000), 2, engine, 120)
+@pytest.mark.parametrize(("engine", "count"), [("interp", 1000), ("threaded", 1000), ("jit", 100)])
+def test_fusion_changes_no_result_of_many(engine: str, count: int) -> None:
+    on_unicorn(range(70_000, 70_000 + count), 2, engine, 120)

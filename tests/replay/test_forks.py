@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from rvjit import VM, CheckpointRing, SnapshotError, Stop, example
+from rvjit.engines import worker
 from rvjit.replay import forked
 from tests.conftest import GUESTS
 from tests.replay.test_ring import spin
@@ -192,7 +194,7 @@ def test_the_bytes_are_bounded(tmp_path: Path) -> None:
             memory.initialise(memory.base + (4 << 20), bytes([number]) * (2 << 20))
         ring.checkpoint()
         assert 1 < len(ring.checkpoints) <= 6
-        assert ring.size <= 8 << 20
+        assert ring.size <= 9 << 20  # the last fork has cost some more
 
 
 OUTPUT = """
@@ -288,6 +290,41 @@ def test_a_process_that_cannot_be_made(
     assert ring.replay.reproduced is True
     ring.close()
     assert len(os.listdir("/proc/self/fd")) == before[1] - len(before[0])
+
+
+class SlowJob:
+    """Something to compile that takes until it is released."""
+
+    stale = False
+
+    def __init__(self) -> None:
+        self.begun, self.released, self.over = (threading.Event() for _ in range(3))
+
+    def build(self) -> None:
+        self.begun.set()
+        self.released.wait(WAIT)
+        self.over.set()
+
+    def built(self, job: Any) -> None:
+        pass
+
+
+def test_a_plain_fork_waits_for_the_compiler_and_a_checkpoint_does_not() -> None:
+    def status_of(answer: Callable[[], bool]) -> int:
+        process = os.fork()
+        if not process:
+            os._exit(0 if answer() else 1)
+        return os.waitpid(process, 0)[1]
+
+    job = SlowJob()
+    worker.submit(job, weakref.WeakMethod(job.built))  # type: ignore[arg-type]
+    assert job.begun.wait(WAIT)
+    worker.fork_at_once()
+    assert status_of(lambda: not job.over.is_set()) == 0
+    releaser = threading.Timer(0.05, job.released.set)
+    releaser.start()
+    assert status_of(job.over.is_set) == 0
+    releaser.join()
 
 
 def test_a_childs_compiled_code_and_its_parents_are_apart() -> None:

@@ -283,13 +283,17 @@ def test_a_difference_that_lockstep_finds(
 def test_the_callers_own_call(kind: str, tmp_path: Path) -> None:
     vm = spin(engine="threaded")
     with CheckpointRing(vm, tmp_path / "trace", every=100, kind=kind) as ring:
+        vm.run(cycle_limit=10)
+        vm.registers["a0"] = 1  # nobody has to remember this
+        vm.run(cycle_limit=20)
+        assert ring.size == 0
         with pytest.raises(SnapshotError, match="no checkpoint"):
             ring.fail("too early")
         ring.run(cycle_limit=350)
-        assert ring.checkpoints == [200, 300]
+        assert ring.checkpoints == [220, 320]
         replay = ring.fail("curious", "what was that?")
         assert (replay.reason, replay.detail) == ("curious", "what was that?")
-        assert (replay.checkpoint, replay.end, replay.reproduced) == (200, 350, True)
+        assert (replay.checkpoint, replay.end, replay.reproduced) == (220, 350, True)
         assert ring.checkpoints == []
         assert ring.run(cycle_limit=400).cycles == 400  # goes on, with a checkpoint of its own
         assert ring.checkpoints == [350]
@@ -316,6 +320,32 @@ def test_a_call_out_of_a_handler_ends_with_its_ecall(kind: str, tmp_path: Path) 
         assert ring.replay is not None
         assert (ring.replay.reason, ring.replay.reproduced) == ("fault", True)
         assert ring.replay.checkpoint > replay.end  # the earlier ones were gone
+
+
+def test_a_ckb_script(kind: str, tmp_path: Path) -> None:
+    """Its prices are not 1, its pages are writable or executable, its calls are others."""
+    code = assemble("""
+        _start: li s0, 30
+        again:  mul s1, s0, s0
+                addi sp, sp, -16
+                sd s1, 0(sp)
+                li a7, 2042         # current cycles
+                ecall
+                addi s0, s0, -1
+                bnez s0, again
+                la t0, again
+                sw zero, 0(t0)
+    """)
+    vm = VM.from_elf(elf(code, R | X), profile="ckb", engine="threaded")
+    with CheckpointRing(vm, tmp_path / "trace", every=90, keep=3, kind=kind) as ring:
+        result = ring.run()
+        assert result.ckb_error == "MemWriteOnExecutablePage"
+        assert ring.replay is not None
+        assert ring.replay.reproduced is True
+    trace = Trace(tmp_path / "trace")
+    assert trace.entries[-1]["insn"].startswith("sw zero")
+    assert trace.end["cycle"] == result.cycles
+    assert trace.host  # a0 after the calls
 
 
 # What else may happen to a VM in between.
