@@ -8,7 +8,7 @@ between. What was done outside, output above all, is not done again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rvjit.machine.engine import CodeObserver, Engine, NativeRun
 from rvjit.machine.layout import word_of
@@ -85,15 +85,16 @@ class Recorder:
     """An engine around *engine* that notes, whenever it is entered, what changed since it stopped.
 
     Also a watcher of the machine's memory. `room` is how many bytes may be noted in all before it
-    stops for its caller's sake: `run` then returns CYCLE_LIMIT, with `is_full` set, at once. With
-    None, the default, nothing is noted.
+    stops for its caller's sake: where `may_stop` says so, `run` then returns CYCLE_LIMIT, with
+    `is_full` set, at once. With None, the default, nothing is noted.
     """
 
-    def __init__(self, machine: Machine, engine: Engine) -> None:
+    def __init__(self, machine: Machine, engine: Engine, may_stop: Callable[[], bool]) -> None:
         self.machine = machine
         self.engine = engine
         self.name = engine.name
         self.room: int | None = None
+        self.may_stop = may_stop
         self.is_full = False
         self.size = 0  # bytes, of all changes
         self._changes: deque[Change] = deque()
@@ -167,7 +168,7 @@ class Recorder:
     def run(self) -> Stop:
         """Run until a stop."""
         self._note()
-        if self.room is not None and self.size > self.room:
+        if self.room is not None and self.size > self.room and self.may_stop():
             self.is_full = True
             return Stop.CYCLE_LIMIT
         try:

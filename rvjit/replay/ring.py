@@ -148,7 +148,8 @@ class CheckpointRing:
         self._keeper: _Keeper | None = None
         self._marks: deque[tuple[int, int]] = deque()  # cycle and number of changes of each
         self._closed = False
-        self._recorder = Recorder(vm.machine, vm.engine)
+        self._running = False
+        self._recorder = Recorder(vm.machine, vm.engine, self._may_stop)
         vm.engine = self._recorder
         Listeners.watchers_changed(vm.machine.memory)
 
@@ -232,7 +233,13 @@ class CheckpointRing:
             times = [each for each in (left, due) if each is not None]
             before = vm.cycles
             bound = min(limit, max(due_at, before + 1)) if self._every else limit
-            result = vm.run(cycle_limit=bound, timeout=min(times) if times else None, until=until)
+            self._running = True
+            try:
+                result = vm.run(
+                    cycle_limit=bound, timeout=min(times) if times else None, until=until
+                )
+            finally:
+                self._running = False
             if not self._is_due(result, bound < limit, left, due):
                 return result
             if vm.cycles == before and not self._recorder.is_full:
@@ -305,6 +312,10 @@ class CheckpointRing:
         if result.stop is Stop.CYCLE_LIMIT:
             return early or self._recorder.is_full
         return result.stop is Stop.TIMEOUT and due is not None and (left is None or due < left)
+
+    def _may_stop(self) -> bool:
+        """Whether a run that stops early goes on here: no other, nor one inside a handler."""
+        return self._running and self._vm._entry.depth == 1  # noqa: SLF001
 
     def _make_keeper(self) -> _Keeper:
         machine, native = self._vm.machine, self._recorder.engine.name != "interp"

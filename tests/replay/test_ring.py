@@ -449,6 +449,36 @@ def test_no_more_checkpoints_and_bytes_than_allowed(load: Load, tmp_path: Path) 
         assert ring.fail("end").reproduced is True
 
 
+def test_runs_inside_handlers_are_not_cut_short(kind: str, tmp_path: Path) -> None:
+    """However much a handler writes before it calls the guest."""
+    code = assemble("""
+        _start: li s0, 20
+        again:  li a7, 5000
+                ecall
+                addi s0, s0, -1
+                bnez s0, again
+                li a0, 0
+                li a7, 93
+                ecall
+        double: add a0, a0, a0
+                ret
+    """)
+    file = elf(code, R | X, ((0x40000, bytes(1 << 17), R | W),))
+    vm = VM.from_elf(file, engine="threaded", memory_size=1 << 20)
+
+    @vm.syscall(5000)
+    def much(call: Any) -> int:
+        vm.memory.write(0x40000, bytes([call.args[0] & 0xFF]) * (1 << 17))
+        return vm.call(code["double"], 21)
+
+    with CheckpointRing(
+        vm, tmp_path / "trace", every=10**9, keep=99, max_bytes=2 << 20, kind=kind
+    ) as ring:
+        assert ring.run().exit_code == 0
+        assert ring.checkpoints[-1] > 0  # early
+        assert ring.fail("end").reproduced is True
+
+
 def test_the_kind_depends_on_the_room(tmp_path: Path) -> None:
     vm = spin(memory_size=1 << 20)
     for budget, kind in ((2 << 20, "memory"), ((2 << 20) - 1, "fork")):
