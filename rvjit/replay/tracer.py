@@ -18,7 +18,7 @@ from rvjit.isa.decode import Insn
 from rvjit.isa.registers import ABI_NAMES
 from rvjit.isa.spec import Access, Atomic, InsnSpec
 from rvjit.machine.engine import Engine
-from rvjit.machine.fetch import fetch, fetch_word
+from rvjit.machine.fetch import fetch_operation, fetch_word
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
 
@@ -44,18 +44,18 @@ class MemoryEffect(NamedTuple):
 
 
 class TraceEntry(NamedTuple):
-    """What one instruction did.
+    """What one instruction did, or several that are fused.
 
-    *cycle* is what had been charged before it. *word* and *text* are None where nothing could be
-    fetched or decoded. *register* is the number and new value of the register that it wrote, None
-    for none. *fault* says what stopped it; it has then done nothing else.
+    *cycle* is what had been charged before it. *word* (of fused ones the first's) and *text* are
+    None where nothing could be fetched or decoded. *registers* are numbers and new values of those
+    that it wrote. *fault* says what stopped it; it has then done nothing else.
     """
 
     cycle: int
     pc: int
     word: int | None
     text: str | None
-    register: tuple[int, int] | None = None
+    registers: tuple[tuple[int, int], ...] = ()
     memory: tuple[MemoryEffect, ...] = ()
     fault: str | None = None
 
@@ -65,9 +65,8 @@ class TraceEntry(NamedTuple):
         if self.text is not None and self.word is not None:
             found["word"] = hex(self.word)
             found["insn"] = self.text
-        if self.register is not None:
-            number, value = self.register
-            found["registers"] = {ABI_NAMES[number]: hex(value)}
+        if self.registers:
+            found["registers"] = {ABI_NAMES[number]: hex(value) for number, value in self.registers}
         if self.memory:
             found["memory"] = [effect.as_dict() for effect in self.memory]
         if self.fault is not None:
@@ -80,10 +79,11 @@ class TraceEntry(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What is known of an instruction at an address before it runs."""
+    """What is known of what runs at an address before it does; *insn* is the first instruction."""
 
     insn: Insn
     text: str
+    written: tuple[int, ...]
     accesses: tuple[tuple[Access, _Address], ...]
 
 
@@ -116,20 +116,21 @@ class Tracer:
             return stop, TraceEntry(cycle, pc, word, text, fault=str(machine.fault))
         if machine.cycles == cycle:
             return stop, None
-        rd = known.insn.rd
-        register = None
-        if rd and known.insn.spec.effects.rd is not None:
-            register = rd, machine.x[rd]
+        registers = tuple((number, machine.x[number]) for number in known.written)
         memory = tuple(map(self._after, before)) if before else ()
-        return stop, TraceEntry(cycle, pc, word, text, register, memory)
+        return stop, TraceEntry(cycle, pc, word, text, registers, memory)
 
     def _look_up(self, pc: int) -> _Known:
         memory, isa = self._machine.memory, self._machine.rules.isa
         key = pc, fetch_word(memory, pc)  # code may change
         known = self._known.get(key)
         if known is None:
-            insn = fetch(memory, isa, pc)
-            known = self._known[key] = _Known(insn, disassemble(insn, pc), _accesses(insn.spec))
+            operation = fetch_operation(memory, isa, pc)
+            steps = (operation,) if isinstance(operation, Insn) else operation.steps
+            insn = operation if isinstance(operation, Insn) else operation.members[0]
+            known = _Known(insn, disassemble(operation, pc), _written(steps), _accesses(insn.spec))
+            if insn.spec not in isa.decoder.fusions:  # else more than this word decides
+                self._known[key] = known
         return known
 
     def _before(self, known: _Known) -> tuple[MemoryEffect, ...]:
@@ -165,6 +166,13 @@ class Tracer:
         if not 0 <= offset <= memory.size - size:
             return 0
         return int.from_bytes(memory.buffer[offset : offset + size], "little")
+
+
+def _written(steps: tuple[Insn, ...]) -> tuple[int, ...]:
+    """Return the registers that *steps* write, in the order in which they do first."""
+    return tuple(
+        dict.fromkeys(step.rd for step in steps if step.rd and step.spec.effects.rd is not None)
+    )
 
 
 @lru_cache(maxsize=256)

@@ -145,4 +145,4 @@ def test_the_readme_gives_two_commands() -> None:
     lines = [line for line in block.splitlines() if line and not line.startswith("```")]
     assert len(lines) == 2
     assert "example:" in lines[0]
-    assert lines[1].endswith("-m pytest")
+    assert lines[1].endswith("-m pytest -n auto")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rvjit import VM, Stop, example
+from rvjit import VM, Profile, Stop, example
 from rvjit.isa.registers import ABI_NAMES
 from rvjit.machine.pages import PAGE_SIZE
 from rvjit.replay.tracer import TraceEntry, Tracer
@@ -70,6 +70,21 @@ def test_one_instruction(line: str) -> None:
     assert shown == ([access] if access else [])
 
 
+def test_instructions_that_are_fused() -> None:
+    """Two that CKB-VM runs as one: an entry for both, with all that they write."""
+    body = "mulhu a1, a3, a4\nmul a2, a3, a4\naddi a5, zero, 1"
+    source = f"_start: addi a3, zero, -1\naddi a4, zero, 3\n{body}"
+    apart = trace(source, 5)
+    assert [entry.registers for entry in apart[2:4]] == [((11, 2),), ((12, 2**64 - 3),)]
+    for engine in ("interp", "threaded", "tiered"):
+        entries = trace(source, 4, engine=engine, profile=Profile("linux", isa="imc_mop"))
+        fused = entries[2]
+        assert fused.registers == ((11, 2), (12, 2**64 - 3))
+        assert fused.text == "wide_mulu { mulhu a1, a3, a4; mul a2, a3, a4 }"
+        assert (fused.pc, entries[3].pc - fused.pc) == (apart[2].pc, 8)
+        assert fused.as_dict()["registers"] == {"a1": "0x2", "a2": hex(2**64 - 3)}
+
+
 def test_atomics() -> None:
     entries = trace(
         f"""
@@ -89,17 +104,17 @@ def test_atomics() -> None:
         ("load", DATA, 4, 0x4030201),
         ("store", DATA, 4, 0x4030208),
     ]
-    assert (lost.memory, lost.register) == ((), (11, 1))
+    assert (lost.memory, lost.registers) == ((), ((11, 1),))
     assert [tuple(each) for each in kept.memory] == [("store", DATA, 4, 7)]
-    assert kept.register == (13, 0)
-    assert (wrong_size.memory, wrong_size.register) == ((), (13, 1))
+    assert kept.registers == ((13, 0),)
+    assert (wrong_size.memory, wrong_size.registers) == ((), ((13, 1),))
 
 
 def test_faults_say_what_was_tried() -> None:
     entries = trace("_start: li a0, 8\nld a1, 0(a0)\n.word 0", 2)
     assert entries[1].text == "ld a1, 0(a0)"
     assert "load of 8 bytes at 0x8" in (entries[1].fault or "")
-    assert (entries[1].register, entries[1].memory) == (None, ())
+    assert (entries[1].registers, entries[1].memory) == ((), ())
     illegal = trace("_start: .word 0xffffffff", 1)
     assert (illegal[0].text, illegal[0].word) == (None, None)
     assert "illegal instruction" in (illegal[0].fault or "")
@@ -118,7 +133,7 @@ def test_code_that_changes_is_shown_as_it_is_then() -> None:
     """
     entries = trace(source, 8)
     at_place = [entry for entry in entries if entry.text and entry.text.startswith("addi a0")]
-    assert [entry.register for entry in at_place] == [(10, 2), (10, 1)]
+    assert [entry.registers for entry in at_place] == [((10, 2),), ((10, 1),)]
 
 
 def test_nothing_is_begun_beyond_the_limit(load: Callable[..., Any]) -> None:
@@ -149,8 +164,8 @@ def test_a_run_can_be_rebuilt_from_its_trace(name: str, argument: str) -> None:
         if stop is not Stop.STEP:
             break
         assert entry is not None
-        if entry.register is not None:
-            registers[entry.register[0]] = entry.register[1]
+        for number, value in entry.registers:
+            registers[number] = value
         for access, address, size, value in entry.memory:
             at = address - base
             if access == "store":
