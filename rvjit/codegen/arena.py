@@ -1,6 +1,10 @@
 """Executable memory: one file in memory, mapped once writable and once executable.
 
 No page is ever writable and executable through the same mapping. Freed ranges are used again.
+
+A forked child shares these pages with its parent. It never writes to them: what it places goes to
+memory of its own. Its parent may free and use again what the child still knows of, so the child
+forgets compiled regions (`rvjit.jit.engine`); code that is never freed stays where it is.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ import ctypes
 import mmap
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 
@@ -89,6 +94,14 @@ class Arena:
         self._chunks: list[_Chunk] = []
         self._lock = threading.Lock()
         self._freed: deque[tuple[int, int]] = deque()
+        self._inherited: list[_Chunk] = []  # of the process that forked this one
+        _arenas.add(self)
+
+    def inherit(self) -> None:
+        """In a forked child: leave what there is to the parent."""
+        self._lock = threading.Lock()  # some thread that is gone may have had it
+        self._inherited += self._chunks  # mapped still: there is code in it
+        self._chunks = []
 
     def place(self, code: bytes) -> int:
         """Copy *code* to executable memory and return its address.
@@ -132,6 +145,17 @@ class Arena:
             self._take_back()
             total = sum(chunk.size for chunk in self._chunks)
             return total - sum(room for chunk in self._chunks for _, room in chunk.free)
+
+
+_arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
+
+
+def _inherit() -> None:
+    for arena in _arenas:
+        arena.inherit()
+
+
+os.register_at_fork(after_in_child=_inherit)
 
 
 def address_of(function: Callable[..., object]) -> int:

@@ -26,6 +26,7 @@ class _Worker:
 
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._stopping = False
+        self.building = threading.Lock()  # held while LLVM and locks of ours may be in use
         self._thread = threading.Thread(target=self._work, name="rvjit-compiler", daemon=True)
         self._thread.start()
 
@@ -44,7 +45,8 @@ class _Worker:
             job, done = task
             if job.stale or done() is None:
                 continue
-            job.build()
+            with self.building:
+                job.build()
             wanted = done()
             if wanted is not None:
                 wanted(job)
@@ -63,12 +65,41 @@ def submit(job: Job, done: weakref.WeakMethod[Done]) -> None:
     _worker.submit((job, done))
 
 
+# Forks. A child that goes on running guests needs LLVM and the locks of ours to be free, so a fork
+# waits for the job that is being built. A checkpoint's child needs neither, and cannot wait.
+
+_hurried: int | None = None  # the thread that forks at once
+_held: _Worker | None = None  # whose lock the forking thread holds
+
+
+def fork_at_once() -> None:
+    """Let this thread's next fork not wait; the child must neither compile nor take locks."""
+    global _hurried  # noqa: PLW0603
+    _hurried = threading.get_ident()
+
+
+def _quiesce() -> None:
+    global _held, _hurried  # noqa: PLW0603
+    if _hurried == threading.get_ident():
+        _hurried = None
+    elif _worker is not None:
+        _worker.building.acquire()
+        _held = _worker
+
+
+def _resume() -> None:
+    global _held
+    if _held is not None:
+        held, _held = _held, None
+        held.building.release()
+
+
 def _forget_worker() -> None:
     """In a forked child the thread is gone; what it had queued stays cold until asked for again."""
-    global _worker  # noqa: PLW0603
+    global _worker, _held  # noqa: PLW0603
     if _worker is not None:
         atexit.unregister(_worker.stop)
-    _worker = None
+    _worker = _held = None
 
 
-os.register_at_fork(after_in_child=_forget_worker)
+os.register_at_fork(before=_quiesce, after_in_parent=_resume, after_in_child=_forget_worker)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -165,6 +167,7 @@ class Jit:
         self._breakpoints: frozenset[int] = frozenset()
         self._state_address = ctypes.addressof(machine.state)
         machine.memory.code_caches.append(self)
+        _engines.add(self)
 
     @property
     def statistics(self) -> Statistics:
@@ -325,6 +328,13 @@ class Jit:
         for pc in starts:
             self._drop(pc)
 
+    def forget_regions(self) -> None:
+        """Let go of all compiled code, and of what is being compiled."""
+        for job in self._jobs:
+            job.stale = True
+        for pc in list(self._regions):
+            self._drop(pc)
+
     def close(self) -> None:
         """Let go of all compiled code, as the end of the engine's life does too, and keep it."""
         for pc in list(self._regions):
@@ -431,3 +441,15 @@ class Jit:
                 region = self._regions[pc]
                 if breakpoint_pc in region.pcs:
                     self._drop(pc)
+
+
+_engines: weakref.WeakSet[Jit] = weakref.WeakSet()
+
+
+def _forget_regions() -> None:
+    """In a forked child: the parent may free regions, and place others there, at any time."""
+    for engine in list(_engines):
+        engine.forget_regions()
+
+
+os.register_at_fork(after_in_child=_forget_regions)
