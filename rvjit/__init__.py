@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rvjit.isa.cost import CKB_PRICES, UNIT_PRICES, Cost, PriceModel
     from rvjit.isa.isa import Isa
     from rvjit.machine.stop import Stop
+    from rvjit.replay.ring import CheckpointRing, Replay
     from rvjit.snapshot import Snapshot
     from rvjit.syscalls.table import Call, Exit
     from rvjit.vm.backtrace import Frame
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _LATER = {
     "CKB_PRICES": "isa.cost",
     "Call": "syscalls.table",
+    "CheckpointRing": "replay.ring",
     "Cost": "isa.cost",
     "Coverage": "vm.rounds",
     "Exit": "syscalls.table",
@@ -61,6 +63,7 @@ _LATER = {
     "Isa": "isa.isa",
     "PriceModel": "isa.cost",
     "Profile": "vm.profile",
+    "Replay": "replay.ring",
     "RunResult": "vm.result",
     "Runs": "vm.rounds",
     "Snapshot": "snapshot.snapshot",
@@ -82,6 +85,7 @@ __all__ = [
     "Breakpoint",
     "Call",
     "CallStopped",
+    "CheckpointRing",
     "ConfigError",
     "Cost",
     "Coverage",
@@ -102,6 +106,7 @@ __all__ = [
     "PermissionDenied",
     "PriceModel",
     "Profile",
+    "Replay",
     "RunResult",
     "Runs",
     "RvjitError",

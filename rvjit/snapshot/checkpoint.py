@@ -50,15 +50,28 @@ _RUN = re.compile(rb"(.)\1*", re.DOTALL)
 _SAVED = bytes(flags & SAVED_FLAGS for flags in range(256))
 
 
-class _Listeners:
+class Listener(Protocol):
+    """Somebody who follows what changes in a memory: a checkpoint."""
+
+    def flags_changed(self, pages: range) -> None:
+        """Hear that flags of *pages* changed."""
+
+    def pages_changed(self, pages: Iterable[int]) -> None:
+        """Hear that *pages* changed and the dirty list is about to forget it."""
+
+    def set_alone(self, alone: bool) -> None:
+        """Hear whether nobody else has to be told what happens."""
+
+
+class Listeners:
     """The checkpoints of one memory, and what of its changes is not in the dirty list: flags."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._members: list[weakref.ref[Checkpoint]] = []
+        self._members: list[weakref.ref[Listener]] = []
 
     @classmethod
-    def of(cls, memory: Memory) -> _Listeners:
+    def of(cls, memory: Memory) -> Listeners:
         """Return those of *memory*."""
         for watcher in memory.watchers:
             if isinstance(watcher, cls):
@@ -68,17 +81,31 @@ class _Listeners:
         memory.lists_everything = True
         return made
 
-    def add(self, checkpoint: Checkpoint) -> None:
+    @classmethod
+    def watchers_changed(cls, memory: Memory) -> None:
+        """Tell those of *memory*, if there are any, that somebody else watches it, or no longer."""
+        for watcher in list(memory.watchers):
+            if isinstance(watcher, cls):
+                watcher._tell()  # noqa: SLF001 - ours
+
+    def add(self, checkpoint: Listener) -> None:
         """Add one; it leaves by itself when nobody has it any more."""
         self._members.append(weakref.ref(checkpoint, self._gone))
         self._tell()
 
-    def remove(self, checkpoint: Checkpoint) -> None:
+    def remove(self, checkpoint: Listener) -> None:
         """Take one out."""
         self._members = [each for each in self._members if each() is not checkpoint]
         self._tell()
 
-    def others(self, than: Checkpoint | None) -> Iterator[Checkpoint]:
+    def hand_over(self, than: Listener | None) -> None:
+        """Empty the dirty list, having told all but one what is in it."""
+        written = self._memory.dirty_pages
+        for other in self.others(than):
+            other.pages_changed(written)
+        self._memory.arm_tracking()
+
+    def others(self, than: Listener | None) -> Iterator[Listener]:
         """Yield all but one."""
         for reference in self._members:
             member = reference()
@@ -93,7 +120,7 @@ class _Listeners:
         for member in self.others(None):
             member.flags_changed(pages)
 
-    def _gone(self, reference: weakref.ref[Checkpoint]) -> None:
+    def _gone(self, reference: weakref.ref[Listener]) -> None:
         self._members = [each for each in self._members if each is not reference]
         self._tell()
 
@@ -145,9 +172,8 @@ class Checkpoint:
         self._memory = machine.memory
         self._chosen = chosen
         self._keeping = _keep_input(self, guest.parts, chosen)
-        self._listeners = _Listeners.of(self._memory)
-        self._hand_over(self._listeners.others(None), self._memory.dirty_pages)
-        self._memory.arm_tracking()
+        self._listeners = Listeners.of(self._memory)
+        self._listeners.hand_over(None)
         self._copies: Copies = NativeCopies(machine) if native else PlainCopies(machine)
         native_way = self._copies.native
         self._tracker = native_way.tracker
@@ -409,7 +435,7 @@ class Checkpoint:
         self._pending.clear()
 
     @staticmethod
-    def _hand_over(others: Iterable[Checkpoint], pages: Sequence[int]) -> None:
+    def _hand_over(others: Iterable[Listener], pages: Sequence[int]) -> None:
         """Tell the others what the dirty list is about to forget."""
         for other in others:
             other.pages_changed(pages)

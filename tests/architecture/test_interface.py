@@ -24,11 +24,11 @@ ROOT = Path(__file__).parent.parent.parent
 COMMAND = ROOT / "rvjit_command.py"
 
 NAMES = """
-    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped ConfigError Cost Coverage ElfError
-    EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction InternalError Isa
-    LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied PriceModel Profile
-    RunResult Runs RvjitError Snapshot SnapshotError SnapshotFormatError SnapshotMismatch Stop
-    UNIT_PRICES UnknownSymbol UnknownSyscall VM example
+    Aborted BadSyscall Breakpoint CKB_PRICES Call CallStopped CheckpointRing ConfigError Cost
+    Coverage ElfError EngineMismatch EngineUnavailable Exit Frame GuestFault IllegalInstruction
+    InternalError Isa LoadError MachineBusy MemoryFault Misaligned OutOfBounds PermissionDenied
+    PriceModel Profile Replay RunResult Runs RvjitError Snapshot SnapshotError SnapshotFormatError
+    SnapshotMismatch Stop UNIT_PRICES UnknownSymbol UnknownSyscall VM example
 """
 
 HEAVY = ("llvmlite", "elftools", "msgpack", "rich", "importlib.metadata", "numpy")
@@ -95,6 +95,7 @@ def test_a_warm_run_is_lighter_still() -> None:
         *("rvjit.loader.elf", "rvjit.loader.ckb", "rvjit.engines.worker", "rvjit.cli.report"),
         *(f"rvjit.vm.{part}" for part in ("calls", "clones", "rounds", "snapshots")),
         *("rvjit.snapshot", "rvjit.machine.image", "rvjit.syscalls.state"),
+        *("rvjit.replay", "rvjit.cli.failure"),
     }
     assert not loaded & needless
 

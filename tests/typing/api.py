@@ -124,3 +124,12 @@ def again_and_again(vm: rvjit.VM, inputs: list[bytes]) -> int:
     assert_type(vm.clone(stdin=b""), rvjit.VM)
     assert_type(rvjit.VM.from_snapshot(vm.snapshot("dirty")), rvjit.VM)
     return checkpoint.depth
+
+
+def replayed(vm: rvjit.VM) -> bool | None:
+    with rvjit.CheckpointRing(vm, "trace", every=10**6, keep=3, failures=["fault"]) as ring:
+        assert_type(ring.run(cycle_limit=10**9, timeout=1.0, until="main"), rvjit.RunResult)
+        assert_type(ring.checkpoints, list[int])
+        if ring.replay is None:
+            assert_type(ring.fail("why", "because"), rvjit.Replay)
+        return None if ring.replay is None else ring.replay.reproduced
