@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Options: TypeAlias = "_ActionsContainer | Defaults"  # what options can be added to
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_THOUSANDS = {"k": 1000, "m": 1000**2, "g": 1000**3}
 _MODES = {"ro": False, "rw": True}
 
 
@@ -127,3 +128,29 @@ def directory(text: str) -> tuple[str, str, bool]:
             f"{text!r}: expected HOST:GUEST, HOST:GUEST:ro or HOST:GUEST:rw, GUEST beginning with /"
         )
     return host, guest, _MODES[mode]
+
+
+def interval(text: str) -> int | float:
+    """Read cycles (1000000, 500K, 10M, 1G; powers of 1000) as an int, a time (2s, 50ms) as a float.
+
+    Both are more than 0.
+    """
+    word = text.strip().lower()
+    if word.endswith("s"):
+        milli = word.endswith("ms")
+        time = seconds(word[: -2 if milli else -1]) * (1e-3 if milli else 1)
+        if not time:
+            raise _wrong(f"{text!r}: must be more than 0")
+        return time
+    factor = _THOUSANDS.get(word[-1:], 1)
+    return positive(word[:-1] if factor > 1 else word) * factor
+
+
+def cycles_or_all(text: str) -> int | str:
+    """Read a number of cycles as `interval` does, or the word all."""
+    if text.lower() == "all":
+        return "all"
+    value = interval(text)
+    if isinstance(value, float):
+        raise _wrong(f"{text!r} is no number of cycles")
+    return value

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
     from rvjit.cli.parser import Parser
     from rvjit.cli.progress import Progress
+    from rvjit.replay.ring import CheckpointRing
     from rvjit.vm.perf_map import PerfMap
 
 _STDIN = 0
 _REMAINDER = "..."  # argparse.REMAINDER
+_MORE_FAILURES = ("cycle_limit", "interrupt")
+_CHECKPOINT_KINDS = ("auto", "memory", "fork")
 
 
 def parse(words: list[str]) -> Namespace | arguments.Defaults:
@@ -183,8 +186,59 @@ def add_reports(parser: arguments.Options) -> None:
         action="store_true",
         help="write /tmp/perf-PID.map, by which perf report names guest functions",
     )
+    add_failure(parser)
     reports.add_argument("--progress", action="store_true", help="show how far the run is")
     reports.add_argument("--quiet", action="store_true", help="no summary on a terminal")
+
+
+def add_failure(parser: arguments.Options) -> None:
+    """Add what is done where a run fails."""
+    failure = parser.add_argument_group("failures")
+    failure.add_argument(
+        "--on-failure",
+        metavar="FILE",
+        help="where the run fails, go back to a checkpoint and write what every instruction did "
+        "from there on, as JSON lines; the guest's output is not written again. Failures are "
+        "faults, exit codes other than 0, --timeout, and what lockstep finds",
+    )
+    failure.add_argument(
+        "--failure",
+        action="append",
+        default=[],
+        choices=_MORE_FAILURES,
+        help="another kind of end that counts: --cycles was reached, or Ctrl-C",
+    )
+    failure.add_argument(
+        "--trace-last",
+        type=arguments.cycles_or_all,
+        metavar="N",
+        help="cycles before the failure that are traced, such as 500K, or all since the checkpoint "
+        "(default 100K)",
+    )
+    failure.add_argument(
+        "--checkpoint-every",
+        type=arguments.interval,
+        metavar="N",
+        help="cycles (such as 10M) or time (2s, 50ms) between checkpoints (default 1s)",
+    )
+    failure.add_argument(
+        "--checkpoints",
+        type=arguments.positive,
+        metavar="K",
+        help="how many are kept, the newest; a replay begins at the oldest (default 2)",
+    )
+    failure.add_argument(
+        "--checkpoint-bytes",
+        type=arguments.size,
+        metavar="SIZE",
+        help="memory for them; fewer are kept where it is short (default 256M)",
+    )
+    failure.add_argument(
+        "--checkpoint-kind",
+        choices=_CHECKPOINT_KINDS,
+        help="memory: copies of the pages that were written; fork: sleeping processes (Linux); "
+        "auto, the default: memory where --checkpoint-bytes has room for twice the guest's",
+    )
 
 
 def main(args: Namespace | arguments.Defaults) -> int:
@@ -236,11 +290,18 @@ def execute(
             stream.pending = vm.machine.pending
             stream.close = vm.pause
         shown = _progress((stdout, stderr)) if args.progress else None
-        result, seconds = _run(vm, args.cycles, args.timeout, shown)
+        ring = stack.enter_context(_ring(vm, args)) if _wants_ring(args) else None
+        try:
+            result, seconds = _run(vm, args.cycles, args.timeout, shown, ring)
+        finally:
+            if ring is not None:
+                from rvjit.cli import failure
+
+                failure.say(ring)
         for name, stream in (("stdout", stdout), ("stderr", stderr)):
             if dropped := stream.finish():
                 output.say(f"{dropped} bytes of the guest's {name} had no reader and are lost")
-        _report(args, program, vm, (result, seconds), stdout, target)
+        _report(args, program, vm, (result, seconds), stdout, target, ring)
         if args.suspend is not None:
             from rvjit.cli import suspend
 
@@ -250,6 +311,25 @@ def execute(
 
             tuning.dump_ir(vm, where)
     return status.of_result(result)
+
+
+def _wants_ring(args: Namespace | arguments.Defaults) -> bool:
+    """Whether a failure is to be replayed. Raises `CommandError` for options without that."""
+    if args.on_failure is not None:
+        return True
+    for name in ("failure", "trace_last", "checkpoint_every", "checkpoints", "checkpoint_bytes",
+                 "checkpoint_kind"):  # fmt: skip
+        if getattr(args, name):
+            option = "--" + name.replace("_", "-")
+            message = f"{option} has no meaning without --on-failure"
+            raise status.CommandError(message, status.Status.USAGE)
+    return False
+
+
+def _ring(vm: VM, args: Namespace | arguments.Defaults) -> CheckpointRing:
+    from rvjit.cli import failure
+
+    return failure.make_ring(vm, args)
 
 
 def _perf_map() -> PerfMap:
@@ -361,32 +441,46 @@ def _progress(streams: tuple[GuestOutput, ...]) -> Progress:
 
 
 def _run(
-    vm: VM, cycle_limit: int | None, timeout: float | None, shown: Progress | None
+    vm: VM,
+    cycle_limit: int | None,
+    timeout: float | None,
+    shown: Progress | None,
+    ring: CheckpointRing | None,
 ) -> tuple[RunResult, float]:
     """Run to the end and return how it ended and the seconds it took."""
     gc.freeze()  # the command disables it; to look through what imports made would take 2 ms
     gc.enable()
     started = time.perf_counter()
     try:
-        if shown is None:
-            result = vm.run(cycle_limit=cycle_limit, timeout=timeout)
+        if ring is not None:
+            with ring.guarding():
+                result = _run_on(vm, ring.advance, cycle_limit, timeout, shown)
         else:
-            result = _run_in_slices(vm, cycle_limit, timeout, shown)
+            result = _run_on(vm, vm.run, cycle_limit, timeout, shown)
     except KeyboardInterrupt:  # the guest stands, exactly
         result = RunResult(Stop.INTERRUPT, vm.cycles, vm.pc)
     seconds = time.perf_counter() - started
     if shown is not None:
         shown.hide()
+    if ring is not None:
+        ring.judge(result)
     return result, seconds
 
 
-def _run_in_slices(
-    vm: VM, cycle_limit: int | None, timeout: float | None, shown: Progress
+def _run_on(
+    vm: VM,
+    run: Callable[..., RunResult],
+    cycle_limit: int | None,
+    timeout: float | None,
+    shown: Progress | None,
 ) -> RunResult:
-    """Run in slices of wall time: running code keeps its counter where nobody sees it.
+    """Run, where progress is shown in slices of wall time.
 
-    That changes no result, as a stop for time is exact and can be gone on from.
+    Running code keeps its counter where nobody sees it. Slices change no result, as a stop for time
+    is exact and can be gone on from.
     """
+    if shown is None:
+        return run(cycle_limit=cycle_limit, timeout=timeout)
     from rvjit.cli import report
     from rvjit.cli.progress import describe
 
@@ -394,7 +488,7 @@ def _run_in_slices(
     while True:
         used = time.perf_counter() - started
         left = shown.interval if timeout is None else timeout - used
-        result = vm.run(cycle_limit=cycle_limit, timeout=max(min(shown.interval, left), 0))
+        result = run(cycle_limit=cycle_limit, timeout=max(min(shown.interval, left), 0))
         used = time.perf_counter() - started
         if result.stop is not Stop.TIMEOUT or (timeout is not None and used >= timeout):
             return result
@@ -409,6 +503,7 @@ def _report(
     end: tuple[RunResult, float],
     stdout: GuestOutput,
     target: TextIO | None,
+    ring: CheckpointRing | None,
 ) -> None:
     summary = args.stats or (output.is_terminal(sys.stderr) and not args.quiet)
     result, seconds = end
@@ -423,6 +518,11 @@ def _report(
     if args.stats:
         report.say_statistics(run)
     if target is not None:
-        output.write_json(target, report.as_dict(run, with_digest=args.digest))
+        found = report.as_dict(run, with_digest=args.digest)
+        if ring is not None:
+            from rvjit.cli import failure
+
+            found["replay"] = failure.as_dict(ring)
+        output.write_json(target, found)
     elif args.digest:
         report.say_digests(report.digests(run))
