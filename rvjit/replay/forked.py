@@ -86,7 +86,9 @@ class _Child:
     def kill(self) -> None:
         """Have it end; it is to be waited for then."""
         os.close(self.link)
-        with suppress(ProcessLookupError):
+        with suppress(ChildProcessError, ProcessLookupError):
+            # Whoever else waits for processes here may have let the number go to another.
+            os.waitid(os.P_PID, self.process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             os.kill(self.process, signal.SIGKILL)
 
 

@@ -118,7 +118,7 @@ class Replayer:
             "checkpoint": begin,
             "end": plan.end,
         }
-        self._write(json.dumps(head, ensure_ascii=False))
+        self._write(json.dumps(head))
         skipped = 0 if plan.last is None else max(_length(begin, plan) - plan.last, 0)
         reproduced: bool | None = True
         try:
@@ -136,7 +136,7 @@ class Replayer:
         outcome = Outcome(begin, self._traced_from, machine.cycles, self._instructions, reproduced)
         end = {"cycle": machine.cycles, "pc": hex(machine.pc), "fault": self._fault}
         end |= {"instructions": self._instructions, "reproduced": reproduced}
-        self._write(json.dumps({"end": end}, ensure_ascii=False))
+        self._write(json.dumps({"end": end}))
         return outcome
 
     def _part(self, target: int, skipped: int) -> int:
@@ -204,7 +204,7 @@ class Replayer:
         change.apply(machine)
         self._fault = None
         if shown:
-            self._write(json.dumps(_described(change, before, machine), ensure_ascii=False))
+            self._write(json.dumps(_described(change, before, machine)))
 
     def _show(self, entry: TraceEntry) -> None:
         self._write(entry.line())

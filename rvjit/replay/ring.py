@@ -23,6 +23,7 @@ from rvjit.replay.recorder import Recorder
 from rvjit.replay.replayer import Outcome, Plan
 from rvjit.snapshot.checkpoint import Listeners
 from rvjit.values import dataclass
+from rvjit.vm.interrupts import Interruptible
 from rvjit.vm.result import RunResult
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class CheckpointRing:
         self._marks: deque[tuple[int, int]] = deque()  # cycle and number of changes of each
         self._closed = False
         self._running = False
+        self._delivered = False
         self._recorder = Recorder(vm.machine, vm.engine, self._may_stop)
         vm.engine = self._recorder
         Listeners.watchers_changed(vm.machine.memory)
@@ -218,6 +220,22 @@ class CheckpointRing:
         until: str | int | Iterable[str | int] = (),
     ) -> RunResult:
         """Run with checkpoints as `VM.run` does without, and do nothing about failures."""
+        # Ctrl-C between two runs waits for the next one: where it is raised in the middle of a
+        # fork, Python drops it.
+        guard = Interruptible(self._vm.machine)
+        with guard:
+            result = self._advance(guard, cycle_limit, timeout, until)
+        if guard.seen and not self._delivered:
+            guard.deliver()
+        return result
+
+    def _advance(
+        self,
+        guard: Interruptible,
+        cycle_limit: int | None,
+        timeout: float | None,
+        until: str | int | Iterable[str | int],
+    ) -> RunResult:
         vm, started = self._vm, time.monotonic()
         taken = started
         limit = NO_LIMIT if cycle_limit is None else cycle_limit
@@ -234,6 +252,7 @@ class CheckpointRing:
             before = vm.cycles
             bound = min(limit, max(due_at, before + 1)) if self._every else limit
             self._running = True
+            self._delivered = guard.seen  # by the run: the machine was asked to stop
             try:
                 result = vm.run(
                     cycle_limit=bound, timeout=min(times) if times else None, until=until

@@ -75,7 +75,7 @@ class TraceEntry(NamedTuple):
 
     def line(self) -> str:
         """Return it as a line of JSON, without the newline."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json.dumps(self.as_dict())
 
 
 class _Known(NamedTuple):
