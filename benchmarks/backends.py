@@ -121,7 +121,7 @@ class Command(PythonBackend):
         """Run the command line."""
         guest = str(self.guest(task.program))
         options = ["run", "--quiet", "--engine", "tiered"]
-        return [sys.executable, "-m", "rvjit", *options, guest, str(task.size)]
+        return [str(Path(sys.executable).with_name("rvjit")), *options, guest, str(task.size)]
 
 
 class BarePython(Backend):
