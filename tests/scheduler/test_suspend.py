@@ -6,8 +6,10 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -196,52 +198,89 @@ def test_every_limit_near_every_event(name: str, args: tuple[str, ...], correcte
 
 ONE_ITERATION = """
 import json, sys
+from rvjit.errors import ScriptError
 from rvjit.scheduler.scheduler import Scheduler
 from rvjit.scheduler.suspended import FullSuspendedState
 from tests.scheduler.scripts import data_of
-name, path, engine, corrected = sys.argv[1:]
+name, path, engine = sys.argv[1:]
 state = FullSuspendedState.load(path)
-events = []
+events, ended, error = [], None, None
 scheduler = Scheduler.resume(data_of(name), state, engine=engine, observer=events.append)
-ended = scheduler.iterate().terminated_status
-if ended is None:
+try:
+    ended = scheduler.iterate().terminated_status
+except ScriptError as failure:
+    error = failure.name
+if (ended, error) == (None, None):
     scheduler.suspend().save(path)
-print(json.dumps([[event.as_json() for event in events], ended]))
+lines = [event.as_json() for event in events]
+print(json.dumps([lines, ended and ended.exit_code, error, scheduler.consumed_cycles]))
 """
 
 
-def in_processes(name: str, folder: Path, engines: list[str]) -> tuple[list[str], list[int] | None]:
-    """Run a script, from its second iteration on with each iteration in a process of its own."""
+@dataclass
+class Elsewhere:
+    """What became of a script whose iterations each ran in a process of its own."""
+
+    events: list[dict[str, object]]
+    exit_code: int | None = None
+    error: str | None = None
+    cycles: int = 0
+
+    @property
+    def order(self) -> list[dict[str, object]]:
+        """The events without the time at which they were."""
+        return [{key: event[key] for key in event if key != "at"} for event in self.events]
+
+
+def in_processes(
+    name: str, args: tuple[str, ...], folder: Path, engines: Iterable[str], *, corrected: bool
+) -> Elsewhere:
+    """Run as many iterations as there are *engines*, after a first one here."""
     events: list[Event] = []
-    scheduler = make(name, observer=events.append, corrected=True)
+    scheduler = make(name, *args, observer=events.append, corrected=corrected)
     assert scheduler.iterate().terminated_status is None
     path = folder / "state"
     scheduler.suspend().save(path)
-    lines, ended = [event.as_json() for event in events], None
-    while ended is None and engines:
+    found = Elsewhere([json.loads(event.as_json()) for event in events])
+    for engine in engines:
         done = subprocess.run(
-            [sys.executable, "-c", ONE_ITERATION, name, str(path), engines.pop(0), "1"],
+            [sys.executable, "-c", ONE_ITERATION, name, str(path), engine],
             cwd=Path(__file__).parent.parent.parent,
             capture_output=True,
             text=True,
             check=True,
         )
-        more, ended = json.loads(done.stdout)
-        lines += more
-    return lines, ended
+        lines, found.exit_code, found.error, found.cycles = json.loads(done.stdout)
+        found.events += map(json.loads, lines)
+        if (found.exit_code, found.error) != (None, None):
+            break
+    return found
 
 
 def test_iterations_in_processes_of_their_own(tmp_path: Path) -> None:
-    lines, _ = in_processes("transfer", tmp_path, ["interp", "threaded", "interp"])
-    whole = [event.as_json() for event in whole_run("transfer").events]
-    assert len(lines) > 5
-    assert whole[: len(lines)] == lines
+    engines = ["interp", "threaded", "interp"]
+    found = in_processes("transfer", (), tmp_path, engines, corrected=True)
+    whole = [json.loads(event.as_json()) for event in whole_run("transfer").events]
+    assert len(found.events) > 5
+    assert whole[: len(found.events)] == found.events
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["passing", "wake", "transfer", "errors", "tree"])
-def test_every_iteration_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
-    lines, ended = in_processes(name, tmp_path, ["threaded", "interp", "tiered"] * 100)
-    whole = whole_run(name)
-    assert lines == [event.as_json() for event in whole.events]
-    assert ended == list(whole.result)
+@pytest.mark.parametrize("corrected", [False, True], ids=["as-ckb", "corrected"])
+@pytest.mark.parametrize(("name", "args", "end"), CASES, ids=IDS)
+def test_every_iteration_in_a_process_of_its_own(
+    name: str, args: tuple[str, ...], end: int | str, corrected: bool, tmp_path: Path
+) -> None:
+    if name in ("pingpong", "ring"):
+        args = ("1",)
+    engines = cycle(("threaded", "interp", "tiered"))
+    found = in_processes(name, args, tmp_path, engines, corrected=corrected)
+    whole = whole_run(name, *args)
+    events = [json.loads(event.as_json()) for event in whole.events]
+    assert found.error == whole.error
+    assert found.exit_code == (whole.result and whole.result.exit_code)
+    if corrected:
+        assert (found.events, found.cycles) == (events, whole.cycles)
+    else:
+        assert found.order == Elsewhere(events).order
+        assert found.cycles == whole.cycles - sum(each.carried for each in iterations(name, args))
