@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from functools import cached_property
 
 from rvjit.jit.shelf import shelf_for
 from rvjit.machine.layout import word_of
@@ -63,20 +62,19 @@ class Tiered:
             self._cold.mark_compiled(pc)
         self._turns = Turns()
         self._ready: deque[Job] = deque()
-        self._charged = 0  # cycles before there was a hot tier
-
-    @cached_property
-    def _hot(self) -> Jit:
-        from rvjit.jit.engine import Jit
-
-        hot = Jit(self.machine, self._cold, self._forget, self._shelf)
-        hot.charged = self._charged
-        hot.begin()
-        return hot
+        self._tier: Jit | None = None  # `_hot`, once it was asked for
+        self._charged = 0  # cycles before
 
     @property
-    def _has_hot(self) -> bool:
-        return "_hot" in vars(self)
+    def _hot(self) -> Jit:
+        hot = self._tier
+        if hot is None:
+            from rvjit.jit.engine import Jit
+
+            hot = self._tier = Jit(self.machine, self._cold, self._forget, self._shelf)
+            hot.charged = self._charged
+            hot.begin()
+        return hot
 
     @property
     def statistics(self) -> Statistics:
@@ -103,16 +101,16 @@ class Tiered:
 
     def _run(self) -> Stop:
         stop = self._cold.begin()
-        if self._has_hot:
-            self._hot.begin()
+        hot = self._tier
+        if hot is not None:
+            hot.begin()
         while stop is None:
             if self._ready:
                 self._publish()
             self._turns.count()
-            if self._has_hot:
-                stop = self._after(self._hot.alternate(self._native))
-            else:
-                stop = self._after(self._cold.enter())
+            hot = self._tier
+            reason = self._cold.enter() if hot is None else hot.alternate(self._native)
+            stop = self._after(reason)
         return stop
 
     def step(self, count: int) -> Stop:
@@ -126,11 +124,12 @@ class Tiered:
     def native_run(self) -> NativeRun:
         """Make ready for native runs; see `rvjit.machine.engine.Engine`."""
         run = self._cold.native_run()
-        if not self._has_hot:
+        hot = self._tier
+        if hot is None:
             return run
         self._publish()
-        self._hot.begin()
-        return self._hot.alternation(self._native)
+        hot.begin()
+        return hot.alternation(self._native)
 
     def ran(self, cycles: int) -> None:
         """Take note of native runs; see `rvjit.machine.engine.Engine`."""
@@ -139,15 +138,16 @@ class Tiered:
             self._request(self.machine.pc)  # which is not said again
 
     def _charge(self, cycles: int) -> None:
-        if self._has_hot:
-            self._hot.charged += cycles
-        else:
+        hot = self._tier
+        if hot is None:
             self._charged += cycles
+        else:
+            hot.charged += cycles
 
     def close(self) -> None:
         """Give back what was decoded and compiled."""
-        if self._has_hot:
-            self._hot.close()
+        if self._tier is not None:
+            self._tier.close()
         self._cold.close()
 
     def _after(self, reason: Exit) -> Stop | None:
