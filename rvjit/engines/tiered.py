@@ -16,6 +16,7 @@ from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Exit, Stop
 from rvjit.machine.turns import Turns
 from rvjit.threaded.engine import Threaded
+from rvjit.values import replace
 
 # Visits before a place is compiled: so many in the first round, 256 in each other.
 _ROUNDS = 4
@@ -79,12 +80,26 @@ class Tiered:
     @property
     def statistics(self) -> Statistics:
         """What both tiers did so far."""
-        return self._hot.statistics
+        if self._tier is not None:
+            return self._tier.statistics
+        cached = 0 if self.machine.keeps_code else None
+        return replace(
+            self._cold.statistics,
+            compiled_cycles=0,
+            regions=0,
+            compiled_insns=0,
+            compile_seconds=0.0,
+            dropped_regions=0,
+            exact_runs=0,
+            code_bytes=0,
+            cache_hits=cached,
+            cache_misses=cached,
+        )
 
     @property
     def entries(self) -> list[int]:
         """Where compiled regions begin now, ascending."""
-        return self._hot.entries
+        return [] if self._tier is None else self._tier.entries
 
     def observe(self, observer: CodeObserver) -> None:
         """Tell *observer* of the handlers, and of regions that there are and that come."""

@@ -109,4 +109,8 @@ def test_results_do_not_depend_on_the_race() -> None:
 def test_what_runs_once_is_not_compiled() -> None:
     vm = make("hello", "1", "tiered", cache=False)
     assert vm.run(timeout=60).exit_code == 0
-    assert vm.engine.statistics.regions == 0
+    statistics = vm.engine.statistics
+    assert (statistics.regions, statistics.compiled_cycles) == (0, 0)
+    assert statistics.threaded_cycles == vm.cycles
+    assert vm.engine.entries == []
+    assert vm.engine._tier is None, "what runs compiled code was made to be asked what it did"
