@@ -12,8 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from rvjit import engines
-from rvjit.cli import COMMANDS, arguments, ckb_report, output, programs, status
+from rvjit.cli import COMMANDS, arguments, ckb_report, output, programs, run, status
 from rvjit.cli.guest_output import GuestOutput
 from rvjit.cli.parser import Parser
 from rvjit.errors import ConfigError, CyclesExceeded, ScriptError, ScriptPaused
@@ -27,7 +26,6 @@ from rvjit.scheduler.suspended import FullSuspendedState
 from rvjit.scheduler.timeline import Timeline
 from rvjit.scheduler.transaction import TransactionContext
 from rvjit.syscalls import Host
-from rvjit.vm.vm import DEFAULT_ENGINE
 
 _EPILOG = """\
 Without --tx a transaction is made up, with PROG as the lock of its only input
@@ -86,16 +84,7 @@ def make_parser() -> Parser:
         action="store_true",
         help="count so that limits and --suspend change no total; CKB loses or repeats charges",
     )
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--engine",
-        choices=engines.NAMES,
-        default=DEFAULT_ENGINE,
-        help=f"how to run it; the results are the same (default {DEFAULT_ENGINE})",
-    )
-    machine.add_argument(
-        "--no-cache", action="store_true", help="neither use nor fill the code cache on disk"
-    )
+    run.add_engine(parser.add_argument_group("machine"))
     world = parser.add_argument_group("what scripts see off the chain")
     world.add_argument(
         "--dir",
@@ -126,7 +115,7 @@ def make_parser() -> Parser:
 
 def main(args: Namespace) -> int:
     """Run the script and return its exit code, or ours."""
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    command = run.words_of(args)
     context = _context(args, command[0] if command else None)
     with ExitStack() as stack:
         observers: list[Observer] = []

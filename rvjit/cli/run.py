@@ -256,9 +256,15 @@ def main(args: Namespace | arguments.Defaults) -> int:
     return execute(args, command[0], make, (stdout, stderr))
 
 
+def words_of(args: Namespace | arguments.Defaults) -> list[str]:
+    """Return what follows the options, without the ``--`` that may be between."""
+    words: list[str] = args.command
+    return words[1:] if words[:1] == ["--"] else words
+
+
 def program_of(args: Namespace | arguments.Defaults, name: str) -> list[str]:
     """Return PROG and its arguments. Raises `CommandError` of the command *name* without one."""
-    command: list[str] = args.command[1:] if args.command[:1] == ["--"] else args.command
+    command = words_of(args)
     if not command:
         message = f"PROG is missing (see rvjit {name} --help)"
         raise status.CommandError(message, status.Status.USAGE)

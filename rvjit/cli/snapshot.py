@@ -18,6 +18,7 @@ from rvjit.machine.pages import PAGE_SIZE
 from rvjit.snapshot.pages import Kind
 
 _USAGE = """rvjit snapshot --at CYCLES -o FILE [OPTION]... PROG [ARG]...
+       rvjit snapshot PROG --at CYCLES -o FILE [OPTION]... [ARG]...
        rvjit snapshot info FILE [--json FILE]
        rvjit snapshot diff FILE FILE [--json FILE]
        rvjit snapshot verify FILE..."""
@@ -59,7 +60,11 @@ def main(args: Namespace) -> int:
     if command[0] in _ACTIONS:
         return _ACTIONS[command[0]](command[1:])
     if args.at is None or args.output is None:
-        message = "give --at CYCLES and -o FILE before PROG (see rvjit snapshot --help)"
+        # Options may also stand between PROG and its arguments.
+        args = make_parser().parse_args(command[1:], args)
+        command = [command[0], *run.words_of(args)]
+    if args.at is None or args.output is None:
+        message = "give --at CYCLES and -o FILE (see rvjit snapshot --help)"
         raise status.CommandError(message, status.Status.USAGE)
     stdout, stderr = GuestOutput(sys.stdout), GuestOutput(sys.stderr)
     with closing(run.load(args, command, stdout, stderr)) as vm:

@@ -88,6 +88,18 @@ def test_snapshots_at_a_cycle(tmp_path: Path) -> None:
     assert "give --at CYCLES and -o FILE" in said
 
 
+def test_options_may_follow_the_program(tmp_path: Path) -> None:
+    before, behind, dashes = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    rvjit("snapshot", "--at", 5000, "-o", before, "--kind", "dirty", "example:json", 10)
+    rvjit("snapshot", "example:json", "--at", 5000, "-o", behind, "--kind", "dirty", 10)
+    rvjit("snapshot", "--at", 5000, "example:json", "-o", dashes, "--kind=dirty", "--", 10)
+    assert before.read_bytes() == behind.read_bytes() == dashes.read_bytes()
+    _, said = rvjit("snapshot", "example:json", "--at", 5000, status=Status.USAGE)
+    assert "give --at CYCLES and -o FILE" in said
+    # What stands behind a program that has all of its options is the guest's.
+    rvjit("snapshot", "--at", 500, "-o", before, "example:json", "--at", "x")
+
+
 def test_info_diff_and_verify(tmp_path: Path) -> None:
     files = [tmp_path / name for name in "abc"]
     for file, cycles in zip(files, (2000, 2000, 2500), strict=True):
