@@ -9,7 +9,7 @@ import gc
 import sys
 
 # Nothing of what a start makes is garbage, and looking for it takes 1 to 2 ms. `rvjit.cli.run` has
-# it looked for as soon as the guest runs.
+# it looked for again as soon as the guest runs.
 gc.disable()
 try:
     from rvjit.cli import process

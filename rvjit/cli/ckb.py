@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import time
@@ -201,7 +200,7 @@ def _scheduler(
 
 
 def _run(args: Namespace, scheduler: Scheduler, json_target: TextIO | None) -> int:
-    gc.enable()  # the console script disables it
+    run.collect_garbage()
     signal = PauseSignal()
     limit = MAX_CYCLES if args.cycles is None else args.cycles
     error: ScriptError | None = None

@@ -256,6 +256,16 @@ def main(args: Namespace | arguments.Defaults) -> int:
     return execute(args, command[0], make, (stdout, stderr))
 
 
+def collect_garbage() -> None:
+    """Let Python collect it again, now that imports are over, which the script `rvjit` put off.
+
+    To look through what they made would take 2 ms, so that is kept for good.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 def words_of(args: Namespace | arguments.Defaults) -> list[str]:
     """Return what follows the options, without the ``--`` that may be between."""
     words: list[str] = args.command
@@ -464,8 +474,7 @@ def _run(
     ring: CheckpointRing | None,
 ) -> tuple[RunResult, float]:
     """Run to the end and return how it ended and the seconds it took."""
-    gc.freeze()  # the command disables it; to look through what imports made would take 2 ms
-    gc.enable()
+    collect_garbage()
     started = time.perf_counter()
     try:
         if ring is not None:

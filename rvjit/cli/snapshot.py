@@ -71,6 +71,7 @@ def main(args: Namespace) -> int:
         for stream in (stdout, stderr):
             stream.pending = vm.machine.pending
             stream.close = vm.pause
+        run.collect_garbage()
         result = vm.run(cycle_limit=args.at)
         for stream in (stdout, stderr):
             stream.finish()

@@ -48,10 +48,6 @@ class Row:
         """Name of the row's immediate operand, if it has one."""
         return next((name for name in self.operands if name in IMMEDIATES), None)
 
-    def matches(self, word: int) -> bool:
-        """Whether *word* has this row's fixed bits."""
-        return word & self.mask == self.match
-
     def extract(self, name: str, word: int) -> int:
         """Value of operand or ignored field *name* in *word*; only ``imm`` can be negative."""
         value = 0

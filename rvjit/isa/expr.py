@@ -60,11 +60,6 @@ class Op(Enum):
     CLMULR = auto()  # bits 2*width-2 .. width-1
 
 
-LEAVES = frozenset(
-    {Op.CONST, Op.RS1, Op.RS2, Op.IMM, Op.PC, Op.NEXT_PC, Op.LOADED, Op.SC_OK, Op.RD_IS_RS1},
-)
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Val:
     """A value that an instruction computes: operation, width in bits, arguments."""

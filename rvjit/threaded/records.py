@@ -33,7 +33,6 @@ class Records:
         self._look_back = LONGEST + isa.reach
         self._context = context
         self._handlers = marks  # offsets of the marks' handlers
-        self._last_mark = max(marks.values())
         self._marked: dict[int, abi.Marks] = {}
         self._start = memory.base
         self._size = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from pathlib import Path
@@ -362,3 +363,24 @@ def test_help_shows_the_statuses(capfd):
     assert main([]) == Status.USAGE
     assert main(["--version"]) == 0
     assert rvjit.__version__ in capfd.readouterr().out
+
+
+def test_garbage_is_collected_while_guests_run(monkeypatch):
+    """And what an embedding program had is frozen only if it had put collection off."""
+    seen = []
+    right = rvjit.VM.run
+
+    def look(vm, **options):
+        seen.append((gc.isenabled(), gc.get_freeze_count() > 0))
+        return right(vm, **options)
+
+    monkeypatch.setattr(rvjit.VM, "run", look)
+    gc.unfreeze()
+    assert main(["run", "--quiet", "example:hello"]) == 0
+    gc.disable()
+    try:
+        assert main(["run", "--quiet", "example:hello"]) == 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert seen == [(True, False), (True, True)]
