@@ -107,18 +107,15 @@ class MemoryAccess:
         values[Op.SC_OK] = held
 
     def _offset(self, address: str) -> str:
-        if not self._base:
-            return address
-        return self._text.value(f"sub i64 {address}, {signed(self._base)}")
+        return self._text.sum(address, -self._base)
 
     def _check(self, offset: str, covered: Range) -> None:
         """Leave where *covered*, relative to *offset*, is not inside the window."""
-        lowest = self._moved(offset, covered.low)
+        lowest = self._text.sum(offset, covered.low)
         last = self._size - (covered.high - covered.low)
+        if not lowest.startswith("%") and 0 <= int(lowest) <= last:
+            return
         self._leave_if(self._text.value(f"icmp ugt i64 {lowest}, {last}"))
-
-    def _moved(self, offset: str, distance: int) -> str:
-        return self._text.value(f"add i64 {offset}, {distance}") if distance else offset
 
     def _check_readable(self, offset: str, size: int) -> None:
         """Leave where a page does not allow the load, if the rules want that known."""
@@ -127,7 +124,7 @@ class MemoryAccess:
         text = self._text
         flags = self._flags_at(offset)
         if size > 1:
-            end = text.value(f"add i64 {offset}, {size - 1}")
+            end = text.sum(offset, size - 1)
             flags = text.value(f"and i8 {flags}, {self._flags_at(end)}")
         readable = text.value(f"and i8 {flags}, {READABLE}")
         self._leave_if(text.value(f"icmp eq i8 {readable}, 0"))
@@ -143,7 +140,7 @@ class MemoryAccess:
     def ready_to_store(self, offset: str, covered: Range) -> None:
         """Test the page's flag; the slow path readies the page, or leaves to the exact engine."""
         text = self._text
-        offset = self._moved(offset, covered.low)
+        offset = text.sum(offset, covered.low)
         size = covered.high - covered.low
         fast = text.value(f"and i8 {self._flags_at(offset)}, {STORE_FAST}")
         slow = text.value(f"icmp eq i8 {fast}, 0")

@@ -45,7 +45,8 @@ class RegionEmitter:
         self._text = FunctionText()
         self._exits = Exits(self._text)
         self._memory = MemoryAccess(self._text, self._exits, rules, base, size)
-        self._loop = LoopEntry(self._text, rules, base, size)
+        self._loop = LoopEntry(self._text, self._register, rules, base, size)
+        self._held: dict[int, str] = {}  # names of registers, since the block's start
         self._condition = ""
         self._again: tuple[Key, str] = ((), 0), ""
         self._entry_address = ""  # of the jump table's entry that the block loaded
@@ -92,15 +93,14 @@ class RegionEmitter:
     def _load(self, mask: int) -> None:
         """Load registers from the state buffer."""
         for number in _numbers(mask):
-            value = self._text.value(f"load i64, ptr %s{number}")
-            self._text.emit(f"store i64 {value}, ptr %x{number}")
+            self._write(number, self._text.value(f"load i64, ptr %s{number}"))
 
     # Blocks.
 
     def _node(self, node: Node) -> None:
         text = self._text
         plan = plan_block(node.block, self._rules)
-        text.start(node.label)
+        self._start(node.label)
         self._load(self._flow.start[node.key])
         if node.loops:
             self._emit_loop(node, plan)
@@ -121,7 +121,7 @@ class RegionEmitter:
         quick, plain = text.new_label(), text.new_label()
         proven, last = self._loop.prepare(node, plan, plain)
         text.emit(f"br label %{quick}")
-        text.start(quick)
+        self._start(quick)
         cycles = text.value("load i64, ptr %cy")
         go_on = text.new_label()
         done = text.value(f"icmp ugt i64 {cycles}, {last}")
@@ -129,7 +129,7 @@ class RegionEmitter:
         text.start(go_on)
         self._memory.start_block(plan, proven)
         self._body(node, cycles, again=quick)
-        text.start(plain)
+        self._start(plain)
         cycles = text.value("load i64, ptr %cy")
         self._check_limit(node, cycles)
         self._memory.start_block(plan)
@@ -175,10 +175,7 @@ class RegionEmitter:
     ) -> ResumePoint:
         """Note the state before the instruction at *pc*: what will be *overwritten* is kept."""
         text = self._text
-        kept = {
-            number: text.value(f"load i64, ptr %x{number}")
-            for number in _numbers(dirty & overwritten)
-        }
+        kept = {number: self._register(number) for number in _numbers(dirty & overwritten)}
         return ResumePoint(text.new_label(), pc, cycles, charged, dirty, kept)
 
     def _terminate(self, node: Node, target: str | None, cycles: str, dirty: int) -> None:
@@ -233,7 +230,7 @@ class RegionEmitter:
         access = insn.spec.effects.load
         assert access is not None
         address = self._register(insn.rs1)
-        self._entry_address = self._text.value(f"add i64 {address}, {displacement(insn, access)}")
+        self._entry_address = self._text.sum(address, displacement(insn, access))
 
     def _switch(self, node: Node, table: JumpTable, target: str, cycles: str, dirty: int) -> None:
         """Jump by the number of the table's entry, if *target* is what the entry was."""
@@ -267,8 +264,7 @@ class RegionEmitter:
         text = self._text
         exits = self._exits
         for number in _numbers(dirty & ~abi.HOT_MASK):
-            value = text.value(f"load i64, ptr %x{number}")
-            text.emit(f"store i64 {value}, ptr %s{number}")
+            text.emit(f"store i64 {self._register(number)}, ptr %s{number}")
         code = self._callee(target, cycles)
         hot = [self._register(number) for number in abi.HOT]
         result = text.value(abi.region_call(code, "%mem", "%flags", cycles, hot))
@@ -277,7 +273,7 @@ class RegionEmitter:
             for index in range(2 + len(abi.HOT))
         ]
         for number, value in zip(abi.HOT, hot, strict=True):
-            text.emit(f"store i64 {value}, ptr %x{number}")
+            self._write(number, value)
         if node.resumed is None:
             text.emit(f"br label %{exits.jump(text.here, pc, cycles, 0)}")
             return
@@ -362,11 +358,23 @@ class RegionEmitter:
                 self._condition = lowering.lower(effects.jump.condition)
             target = lowering.lower(effects.jump.target) if known is None else str(known)
         if effects.rd is not None and insn.rd:
-            text.emit(f"store i64 {lowering.lower(effects.rd)}, ptr %x{insn.rd}")
+            self._write(insn.rd, lowering.lower(effects.rd))
         return target
 
+    def _start(self, label: str) -> None:
+        """Start a block that is reached from several places."""
+        self._text.start(label)
+        self._held = {0: "0"}
+
     def _register(self, number: int) -> str:
-        return self._text.value(f"load i64, ptr %x{number}") if number else "0"
+        name = self._held.get(number)
+        if name is None:
+            name = self._held[number] = self._text.value(f"load i64, ptr %x{number}")
+        return name
+
+    def _write(self, number: int, name: str) -> None:
+        self._text.emit(f"store i64 {name}, ptr %x{number}")
+        self._held[number] = name
 
 
 def _numbers(mask: int) -> list[int]:

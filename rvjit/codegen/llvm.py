@@ -118,7 +118,7 @@ class Compiler:
             builder = llvm.create_pass_builder(self._machine, options)
             passes = llvm.create_new_function_pass_manager()
             passes.add_sroa_pass()
-            passes.add_instruction_combine_pass()
+            passes.add_sccp_pass()
             passes.add_simplify_cfg_pass()
             passes.run(function, builder)
             passes.close()

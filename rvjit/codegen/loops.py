@@ -8,6 +8,7 @@ block runs that many without looking again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rvjit.codegen import abi
@@ -46,10 +47,13 @@ NOTHING_PROVEN = Proven()
 
 
 class LoopEntry:
-    """Writes the preparation of quick copies."""
+    """Writes the preparation of quick copies; *read* gives names of guest registers."""
 
-    def __init__(self, text: FunctionText, rules: Rules, base: int, size: int) -> None:
+    def __init__(
+        self, text: FunctionText, read: Callable[[int], str], rules: Rules, base: int, size: int
+    ) -> None:
         self._text = text
+        self._read = read
         self._rules = rules
         self._base = base
         self._size = size
@@ -152,13 +156,13 @@ class LoopEntry:
     def _sum(self, value: Affine) -> str:
         """Compute *value* from the registers as they are here, the block's start."""
         text = self._text
-        total = str(value.const)
+        total = ""
         for register, factor in value.terms:
-            name = text.value(f"load i64, ptr %x{register}")
+            name = self._read(register)
             if factor != 1:
                 name = text.value(f"mul i64 {name}, {signed(factor)}")
-            total = text.value(f"add i64 {total}, {name}")
-        return total
+            total = text.value(f"add i64 {total}, {name}") if total else name
+        return text.sum(total or "0", value.const)
 
     def _least(self, first: str, second: str) -> str:
         return self._text.value(f"call i64 @llvm.umin.i64(i64 {first}, i64 {second})")

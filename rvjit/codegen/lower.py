@@ -11,6 +11,8 @@ from collections.abc import Callable
 from rvjit.codegen.text import FunctionText
 from rvjit.isa.expr import Op, Val
 
+WORD = 64
+
 Leaf = Callable[[Val], str]
 
 _SIMPLE = {
@@ -19,7 +21,7 @@ _SIMPLE = {
 _SHIFTS = {Op.SHL: "shl", Op.SHR_U: "lshr", Op.SHR_S: "ashr"}
 _ROTATES = {Op.ROL: "fshl", Op.ROR: "fshr"}
 _COMPARES = {Op.EQ: "eq", Op.LT_S: "slt", Op.LT_U: "ult"}
-_RESIZES = {Op.ZEXT: "zext", Op.SEXT: "sext", Op.TRUNC: "trunc"}
+_EXTENSIONS = {Op.ZEXT: "zext", Op.SEXT: "sext"}
 _COUNTS = {Op.CLZ: "ctlz", Op.CTZ: "cttz"}
 _HIGH_HALVES = {
     Op.MULH_SS: ("sext", "sext"),
@@ -76,6 +78,8 @@ class Lowering:
                 return self._leaf(value)
             case Op.LOADED | Op.SC_OK | Op.RD_IS_RS1:
                 return self._leaf(value)
+            case Op.ADD if width == WORD:
+                return self._sum(value)
             case Op.ADD | Op.SUB | Op.MUL | Op.AND | Op.OR | Op.XOR:
                 return emit(f"{_SIMPLE[op]} {kind} {self._pair(value)}")
             case Op.SHL | Op.SHR_U | Op.SHR_S:
@@ -91,9 +95,12 @@ class Lowering:
             case Op.SELECT:
                 condition, first, second = (self.lower(arg) for arg in value.args)
                 return emit(f"select i1 {condition}, {kind} {first}, {kind} {second}")
-            case Op.ZEXT | Op.SEXT | Op.TRUNC:
+            case Op.ZEXT | Op.SEXT:
                 inner = value.args[0]
-                return emit(f"{_RESIZES[op]} i{inner.width} {self.lower(inner)} to {kind}")
+                return self._text.extend(_EXTENSIONS[op], inner.width, self.lower(inner), width)
+            case Op.TRUNC:
+                inner = value.args[0]
+                return self._text.truncate(inner.width, self.lower(inner), width)
             case Op.CLZ | Op.CTZ:
                 inner_name = self.lower(value.args[0])
                 return emit(
@@ -111,6 +118,14 @@ class Lowering:
                 return self._division(value)
             case Op.CLMUL | Op.CLMULH | Op.CLMULR:
                 return self._carryless(value)
+
+    def _sum(self, value: Val) -> str:
+        first, second = (self.lower(arg) for arg in value.args)
+        if not second.startswith("%"):
+            return self._text.sum(first, int(second))
+        if not first.startswith("%"):
+            return self._text.sum(second, int(first))
+        return self._text.value(f"add i64 {first}, {second}")
 
     def _pair(self, value: Val) -> str:
         first, second = (self.lower(arg) for arg in value.args)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from rvjit.bits import MASK64
 from rvjit.machine.layout import offset_of
+
+_HALF = 32
 
 
 def signed(value: int) -> int:
@@ -11,13 +14,19 @@ def signed(value: int) -> int:
 
 
 class FunctionText:
-    """Collects the lines of one LLVM function. Values are numbered in the order of emission."""
+    """Collects the lines of one LLVM function. Values are numbered in the order of emission.
+
+    What takes LLVM long to find out, and is seen at once while writing, is not written: sums of
+    sums with constants, and the low half of what was made from a half.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.here = "entry"  # label of the block being written
         self._next = 0
         self._label = 0
+        self._sums: dict[str, tuple[str, int]] = {}
+        self._halves: dict[str, str] = {}
 
     def value(self, instruction: str) -> str:
         """Emit *instruction* and return the name of its result."""
@@ -25,6 +34,31 @@ class FunctionText:
         self._next += 1
         self.lines.append(f"  {name} = {instruction}")
         return name
+
+    def sum(self, name: str, distance: int) -> str:
+        """Return the 64-bit *name*, a name or constant, plus a constant."""
+        if not name.startswith("%"):
+            return str(signed(int(name) + distance & MASK64))
+        first, before = self._sums.get(name, (name, 0))
+        distance = signed(before + distance & MASK64)
+        if not distance:
+            return first
+        found = self.value(f"add i64 {first}, {distance}")
+        self._sums[found] = first, distance
+        return found
+
+    def extend(self, how: str, width: int, name: str, to: int) -> str:
+        """Return *name* of *width* bits with zeros or its sign above (*how*: zext or sext)."""
+        found = self.value(f"{how} i{width} {name} to i{to}")
+        if width == _HALF:
+            self._halves[found] = name
+        return found
+
+    def truncate(self, width: int, name: str, to: int) -> str:
+        """Return the low *to* of the *width* bits of *name*."""
+        if to == _HALF and name in self._halves:
+            return self._halves[name]
+        return self.value(f"trunc i{width} {name} to i{to}")
 
     def emit(self, instruction: str) -> None:
         """Emit an instruction without a result."""
