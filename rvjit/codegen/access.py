@@ -185,4 +185,4 @@ class MemoryAccess:
     def _exit(self) -> str:
         """Label that leaves to the exact engine with the state of the resume point."""
         assert self._resume is not None
-        return self._exits.exact(self._resume)
+        return self._exits.resume(self._resume)

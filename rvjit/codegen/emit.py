@@ -23,7 +23,6 @@ from rvjit.isa import Insn
 from rvjit.isa.expr import Op, Val
 from rvjit.isa.spec import System
 from rvjit.machine.rules import Rules
-from rvjit.machine.stop import Exit
 
 
 class RegionEmitter:
@@ -60,6 +59,7 @@ class RegionEmitter:
             text.emit(abi.state_slot(f"s{number}", "x", 8 * number))
         text.emit("%cy = alloca i64")
         text.emit(abi.state_slot("limit", "limit_word"))
+        text.emit(abi.state_slot("pc", "pc"))
         text.emit("store i64 %cy0, ptr %cy")
         for number in abi.HOT:
             text.emit(f"store i64 %h{number}, ptr %x{number}")
@@ -69,7 +69,7 @@ class RegionEmitter:
         text.emit(f"br label %{entry.label}")
         for node in self._nodes.values():
             self._node(node)
-        self._exits.close()
+        self._exits.close(max(node.bound for node in self._nodes.values()))
         tables = any(node.table is not None for node in self._nodes.values())
         attributes = abi.TABLE_ATTRIBUTES if tables else abi.FUNCTION_ATTRIBUTES
         name = abi.region_symbol(self._source.pc)
@@ -106,10 +106,8 @@ class RegionEmitter:
             self._emit_loop(node, plan)
             return
         cycles = text.value("load i64, ptr %cy")
-        if node.checkpoint:
-            self._check_limit(node, cycles)
         self._memory.start_block(plan)
-        self._body(node, cycles)
+        self._body(node, cycles, node.bound if node.checkpoint else None)
 
     def _emit_loop(self, node: Node, plan: BlockPlan) -> None:
         """Emit a block that loops on itself twice: plainly, and without what can be checked before.
@@ -131,20 +129,20 @@ class RegionEmitter:
         self._body(node, cycles, again=quick)
         self._start(plain)
         cycles = text.value("load i64, ptr %cy")
-        self._check_limit(node, cycles)
         self._memory.start_block(plan)
-        self._body(node, cycles)
+        self._body(node, cycles, node.bound)
 
-    def _check_limit(self, node: Node, cycles: str) -> None:
+    def _check_limit(self, point: ResumePoint, bound: int) -> None:
         text = self._text
         limit = text.value("load atomic i64, ptr %limit monotonic, align 8")
-        need = text.value(f"add i64 {cycles}, {node.bound}")
-        over = text.value(f"icmp ugt i64 {need}, {limit}")
-        dirty = self._flow.dirty[node.key]
-        self._exits.leave_if(over, node.block.pc, cycles, Exit.LIMIT, dirty)
+        need = text.value(f"add i64 {point.cycles}, {bound}")
+        self._exits.leave_if(text.value(f"icmp ugt i64 {need}, {limit}"), point)
 
-    def _body(self, node: Node, cycles: str, again: str = "") -> None:
-        """Emit the instructions of *node*; *again* is where a jump to itself goes instead."""
+    def _body(self, node: Node, cycles: str, bound: int | None = None, again: str = "") -> None:
+        """Emit the instructions of *node*, which with a *bound* begins with a checkpoint.
+
+        *again* is where a jump to itself goes instead.
+        """
         text = self._text
         block = node.block
         charges = block.charges(self._rules.prices)
@@ -154,12 +152,15 @@ class RegionEmitter:
         target: str | None = None
         starts = {segment.start: segment for segment in segments(block.insns)}
         for index, (insn, pc) in enumerate(zip(block.insns, block.pcs, strict=True)):
-            if index in starts:
+            begins = bound is not None and not index
+            if index in starts or begins:
                 overwritten = 0
-                for each in starts[index]:
+                for each in starts.get(index, ()):
                     overwritten |= writes(block.insns[each])
                 point = self._resume_point(pc, cycles, charged, dirty, overwritten)
                 self._memory.resume_at(point)
+                if bound is not None and begins:
+                    self._check_limit(point, bound)
             if node.table is not None and index == node.table.load:
                 self._note_entry(insn)
             target = self._insn(index, insn, pc, block.target if insn is block.last else None)
@@ -183,8 +184,7 @@ class RegionEmitter:
         text = self._text
         effects = node.block.last.spec.effects
         if effects.system is System.ECALL:
-            label = self._exits.other(str(signed(node.block.next_pc)), cycles, Exit.SYSCALL, dirty)
-            text.emit(f"br label %{label}")
+            text.emit(f"br label %{self._exits.syscall(node.block.next_pc, cycles, dirty)}")
         elif target is None or effects.jump is None:
             text.emit(f"br label %{self._edge(node.fallen, node.block.next_pc, cycles, dirty)}")
         elif effects.jump.condition is not None:
