@@ -16,8 +16,15 @@ from rvjit.codegen.lower import DECLARATIONS
 from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
 
-# Loop strength reduction takes a sixth of code generation, for what address modes do as well.
-_NO_LSR, _LSR = "-disable-lsr=1", "-disable-lsr=0"
+# Parts of code generation that regions do without, and LLVM's own choice, which comes back behind:
+# the options are the process's, and others may want it. Loop strength reduction takes a sixth of
+# the time, for what address modes do as well; the machine scheduler 5 in 100, for nothing on a
+# processor that reorders by itself; copies of short blocks 3 in 100.
+_LEFT_OUT = {
+    "-disable-lsr=1": "-disable-lsr=0",
+    "-enable-misched=0": "-enable-misched=1",
+    "-tail-dup-placement=0": "-tail-dup-placement=1",
+}
 
 LLVM_VERSION = ".".join(map(str, llvm.llvm_version_info))
 
@@ -71,7 +78,7 @@ class Compiler:
         module = self._parse(DECLARATIONS + functions + abi.METADATA)
         self._optimise(module)
         defined = [str(each) for each in module.functions if not each.is_declaration]
-        with self._without_lsr():
+        with self._quickly():
             assembly = str(self._machine.emit_assembly(module))
         module.close()
         return "\n".join(defined), assembly
@@ -89,26 +96,32 @@ class Compiler:
         module = self._parse(text)
         if optimise:
             self._optimise(module)
-        with self._without_lsr():
-            code = self._machine.emit_object(module)
+            with self._quickly():
+                code = self._machine.emit_object(module)
+        else:
+            with self._emitting:
+                code = self._machine.emit_object(module)
         module.close()
         return link(code)
 
     @contextmanager
-    def _without_lsr(self) -> Iterator[None]:
-        """Generate code without that pass; the option is the process's, and others may want it."""
+    def _quickly(self) -> Iterator[None]:
+        """Generate code without what is left out for regions."""
         with self._emitting:
-            llvm.set_option("rvjit", _NO_LSR)
+            for option in _LEFT_OUT:
+                llvm.set_option("rvjit", option)
             try:
                 yield
             finally:
-                llvm.set_option("rvjit", _LSR)
+                for option in _LEFT_OUT.values():
+                    llvm.set_option("rvjit", option)
 
     def _optimise(self, module: llvm.ModuleRef) -> None:
         """Run the passes that earn their time.
 
-        Registers out of allocas, simplification, control flow. LLVM's own function pipelines take
-        three times as long and gave no faster code on any of the example programs.
+        Registers out of allocas, constants, control flow. Combining of instructions takes twice as
+        long as all three together; what it found is not written in the first place (`FunctionText`).
+        LLVM's own function pipelines gave no faster code on any of the example programs.
         """
         options = llvm.create_pipeline_tuning_options()
         for function in module.functions:
