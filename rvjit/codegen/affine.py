@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from rvjit.bits import MASK64, to_signed
 from rvjit.codegen.block import Block
 from rvjit.isa import Insn
 from rvjit.isa.expr import Op, Val
-from rvjit.isa.spec import Access
+from rvjit.isa.spec import Access, Effects
 
 # Sums of more terms than this are taken for something new: no address is made of so many.
 MAX_TERMS = 3
@@ -89,9 +90,25 @@ def displacement(insn: Insn, access: Access) -> int:
     return insn.imm if is_sum else 0
 
 
+_LEAVES = {Op.CONST, Op.IMM, Op.PC, Op.NEXT_PC, Op.RS1, Op.RS2}
+
+
+@cache
+def _may_be_sum(effects: Effects) -> bool:
+    """Whether the tree of rd is made of what `_result` understands; most are not."""
+
+    def fits(value: Val) -> bool:
+        if value.op in (Op.ADD, Op.SUB, Op.SHL):
+            return all(fits(arg) for arg in value.args)
+        return value.op in _LEAVES
+
+    rd = effects.rd
+    return rd is not None and rd.width == 64 and fits(rd)
+
+
 def _result(insn: Insn, pc: int, now: dict[int, Affine]) -> Affine | None:
     rd = insn.spec.effects.rd
-    if rd is None:
+    if rd is None or not _may_be_sum(insn.spec.effects):
         return None
 
     def read(value: Val) -> Affine | None:
@@ -121,7 +138,7 @@ def _result(insn: Insn, pc: int, now: dict[int, Affine]) -> Affine | None:
             case _:
                 return None
 
-    return read(rd) if rd.width == 64 else None
+    return read(rd)
 
 
 def _combine(read: Callable[[Val], Affine | None], value: Val, sign: int) -> Affine | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from rvjit.codegen.abi import HOT_MASK
 from rvjit.codegen.blocks import Key, Node
 from rvjit.isa import Insn
-from rvjit.isa.expr import Op
 
 
 def reads(insn: Insn) -> int:
@@ -28,7 +27,7 @@ def writes(insn: Insn) -> int:
 def may_leave(insn: Insn) -> bool:
     """Whether a check of *insn* can leave the region before it has run."""
     effects = insn.spec.effects
-    return effects.load is not None or effects.store is not None or effects.uses(Op.SC_OK)
+    return effects.load is not None or effects.store is not None
 
 
 def has_effect(insn: Insn) -> bool:

@@ -70,6 +70,8 @@ def plan_block(block: Block, rules: Rules) -> BlockPlan:
     """
     plans: dict[int, Plan] = {}
     groups: dict[Terms, _Group] = {}
+    if not any(insn.spec.effects.load or insn.spec.effects.store for insn in block.insns):
+        return BlockPlan(block, plans)
     registers = registers_at(block)
     run: tuple[Terms, int, int] | None = None  # stores that share a look: root, first, its offset
     for index, insn in enumerate(block.insns):
