@@ -17,8 +17,9 @@ written, or made otherwise, since the tracker was here last::
                                      ready first: it holds code, or its executability changes
     i64 level_unwind(ptr tracker)    forget the newest level and list its pages; 0
 
-They are plain C functions with a `caller` each, are called with the interpreter lock held (a page takes well under a
-microsecond), and notice nothing by themselves: their caller has seen that the machine is at rest.
+They are plain C functions with a `caller` each, are called with the interpreter lock held (a page
+takes well under a microsecond), and notice nothing by themselves: their caller has seen that the
+machine is at rest.
 """
 
 from __future__ import annotations
