@@ -281,12 +281,12 @@ class CheckpointRing:
             if self._keeper is None:
                 self._keeper = self._make_keeper()
             recorder.begin()
-            recorder.room = recorder.size + self._max_bytes // 4
             self._keeper.take()
-            marks.append((vm.cycles, recorder.position))
+            marks.append((vm.machine.words[_CYCLES], recorder.position))
             # The old ones go last: while a process ends, another's fork takes longer.
             while len(marks) > self._keep or (len(marks) > 1 and self.size > self._max_bytes):
                 self._drop_oldest()
+            recorder.room = recorder.size + self._max_bytes // 4
 
     def judge(self, result: RunResult) -> Replay | None:
         """Replay if *result*, of `advance`, counts as a failure."""
