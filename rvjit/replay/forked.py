@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from rvjit.machine.machine import Machine
 
-_DYING = 8  # processes that were told to end before somebody looks whether they have
-
 _HEAD = struct.Struct("<Q")
 _AWAKE = b"!"
 
@@ -119,8 +117,7 @@ class Forks:
     def take(self) -> None:
         """Add a checkpoint: the state now."""
         self._check_owner()
-        if len(self._dying) >= _DYING:
-            self._reap()
+        self._reap()
         child = _Child()
         self._sleeping.append(child)
         before = _mask(_BLOCK, _ALL_SIGNALS)
