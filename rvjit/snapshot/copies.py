@@ -257,10 +257,11 @@ class NativeCopies:
         memory = machine.memory
         self._newest_map = reserve(max(8 * memory.page_count, PAGE_SIZE))
         self._newest = memoryview(self._newest_map).cast("Q")
-        self._chunks = [reserve(_CHUNK)]
+        chunk = reserve(_CHUNK)
+        start = _address(chunk)
+        self._chunks = [(start, chunk)]
         state = ctypes.addressof(machine.state)
         bytes_, flags, listed = memory.addresses
-        start = _address(self._chunks[0])
         root, newest = _address(self._root.map), _address(self._newest_map)
         saved = _address(self.saved_flags)
         self._words = (ctypes.c_uint64 * len(TRACKER))(
@@ -282,9 +283,10 @@ class NativeCopies:
         """Make room for a level of *needed* bytes."""
         size = max(_CHUNK, needed + PAGE_SIZE)
         chunk = reserve(size)
-        self._chunks.append(chunk)
-        self._words[_CURSOR] = _address(chunk)
-        self._words[_LIMIT] = _address(chunk) + size
+        start = _address(chunk)
+        self._chunks.append((start, chunk))
+        self._words[_CURSOR] = start
+        self._words[_LIMIT] = start + size
 
     def restore(self) -> None:
         """Bring the newest level's registers and listed pages back and empty the dirty list."""
@@ -295,9 +297,11 @@ class NativeCopies:
         """Forget the newest level, which is not the root, and list its pages."""
         self._unwind()
         cursor = self._words[_CURSOR]
-        while not 0 <= cursor - _address(self._chunks[-1]) < len(self._chunks[-1]):
+        start, chunk = self._chunks[-1]
+        while not start <= cursor < start + len(chunk):
             self._chunks.pop()
-        self._words[_LIMIT] = _address(self._chunks[-1]) + len(self._chunks[-1])
+            start, chunk = self._chunks[-1]
+            self._words[_LIMIT] = start + len(chunk)
 
     def words(self) -> list[int]:
         """Return the newest level's state words, those of SAVED_WORDS."""
