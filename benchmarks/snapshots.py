@@ -4,10 +4,12 @@
 
 Microseconds, the least of many, called from Python; a machine with other work can only add to them.
 
-- *going back*: the guest writes to k pages, then is restored: by `VM.restore`, by Unicorn's context
-  with memory (`UC_CTL_CONTEXT_MODE`), by a copy of its whole memory and registers. Beside it what k
-  writes cost Unicorn more in the run itself, where it makes copies.
-- *levels*: `push` and `pop`, and one memcpy of as many pages to compare.
+- *going back*: the guest writes a word to each of k pages, then is restored: by `VM.restore`, by
+  Unicorn's context with memory (`UC_CTL_CONTEXT_MODE`), by a copy of its whole memory and
+  registers. Beside it what k writes cost Unicorn more in the run itself, where it makes copies, and
+  `VM.restore` where all bytes of the pages have changed.
+- *levels*: `push` and `pop`, and one memcpy of as many pages to compare; once where the guest wrote
+  a word to each page, and once where all bytes of the pages have changed.
 - *rounds*: how often a second a guest of some 100 instructions is restored, given an input and run
   to its exit.
 - *clones*: `VM.clone` with k pages written since the last, and `from_elf`, which loads anew.
@@ -60,7 +62,7 @@ CODE = assemble("""
     out:    li a7, 93
     last:   ecall
 """)
-CONTENTS = random.Random(1).randbytes(max(COUNTS) * PAGE_SIZE)
+CONTENTS, OTHER_CONTENTS = (random.Random(n).randbytes(max(COUNTS) * PAGE_SIZE) for n in (1, 2))
 PROGRAM = elf(CODE, R | X, ((DATA, CONTENTS, R | W),))
 
 _memcpy = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(
@@ -103,6 +105,12 @@ def write_pages(vm: VM, count: int) -> None:
     vm.exit_code = None
     vm.pc = CODE["_start"]
     vm.run()
+
+
+def change_pages(vm: VM, count: int) -> None:
+    """Change all bytes of the first *count* of the guest's pages."""
+    if count:
+        vm.memory[DATA : DATA + count * PAGE_SIZE] = OTHER_CONTENTS[: count * PAGE_SIZE]
 
 
 class Unicorn:
@@ -174,9 +182,12 @@ def measure_going_back(sizes: Sequence[int], seconds: float) -> Rows:
 def _going_back(size: int, seconds: float) -> Rows:
     vm = load(size)
     root = vm.checkpoint()
-    rows: Rows = {"restore": {}, "whole copy": {}}
+    rows: Rows = {"restore": {}, "restore, all bytes changed": {}, "whole copy": {}}
     for k in COUNTS:
         rows["restore"][str(k)] = least(vm.restore, lambda k=k: write_pages(vm, k), seconds)
+        rows["restore, all bytes changed"][str(k)] = least(
+            vm.restore, lambda k=k: change_pages(vm, k), seconds
+        )
     write_pages(vm, max(COUNTS))
     vm.restore()
     assert not root.verify()
@@ -202,7 +213,8 @@ def measure_levels(seconds: float) -> Rows:
     """Microseconds of push and pop, and of one memcpy."""
     vm = load(SIZES[1])
     root = vm.checkpoint()
-    source, other = vm.machine.memory.addresses[0] + DATA, reserve(len(CONTENTS))
+    source = vm.machine.memory.addresses[0] + DATA - vm.memory.base
+    other = reserve(len(CONTENTS))
     target = ctypes.addressof(ctypes.c_char.from_buffer(other))
 
     def written(count: int) -> None:
@@ -211,13 +223,18 @@ def measure_levels(seconds: float) -> Rows:
         vm.pc = CODE["_start"]
         vm.run(until=CODE["out"])
 
+    def changed(count: int) -> None:
+        root.restore(0)
+        change_pages(vm, count)
+
     def pushed(count: int) -> None:
         written(count)
         vm.push()
 
-    rows: Rows = {"push": {}, "pop": {}, "memcpy": {}}
+    rows: Rows = {"push": {}, "push, all bytes changed": {}, "pop": {}, "memcpy": {}}
     for k in COUNTS:
         rows["push"][str(k)] = least(vm.push, lambda k=k: written(k), seconds)
+        rows["push, all bytes changed"][str(k)] = least(vm.push, lambda k=k: changed(k), seconds)
         rows["pop"][str(k)] = least(vm.pop, lambda k=k: pushed(k), seconds)
         rows["memcpy"][str(k)] = least(
             lambda k=k: _memcpy(target, source, k * PAGE_SIZE), lambda k=k: written(k), seconds

@@ -15,16 +15,18 @@ written, or made otherwise, since the tracker was here last::
     i64 level_push(ptr tracker)      0, or the bytes of room that the arena lacks
     i64 level_restore(ptr tracker)   0, or 1 + the index of a listed page that Python has to make
                                      ready first: it holds code, or its executability changes
-    void level_unwind(ptr tracker)   forget the newest level and list its pages
+    i64 level_unwind(ptr tracker)    forget the newest level and list its pages; 0
 
-They are plain C functions, are called with the interpreter lock held (a page takes well under a
-microsecond), and notice nothing by themselves: their caller has seen that the machine is at rest.
+They are plain C functions with a `caller` each, are called with the interpreter lock held (a page
+takes well under a microsecond), and notice nothing by themselves: their caller has seen that the
+machine is at rest.
 """
 
 from __future__ import annotations
 
 import ctypes
 
+from rvjit.codegen.builtin import caller
 from rvjit.machine.layout import offset_of, word_of
 from rvjit.machine.pages import (
     EXECUTABLE,
@@ -47,6 +49,9 @@ TRACKER = (
     "registers",  # the saved state of the newest level
     "cursor",  # where the next level begins, a multiple of 64
     "limit",  # end of the arena
+    # 1 where the next restore begins with the last listed page, else 0. They take turns, so it
+    # begins with what the one before came to last, which is in the caches still.
+    "downward",
 )
 
 # The words of the state buffer that are the guest's, in the order in which levels have them.
@@ -144,10 +149,20 @@ define i64 @level_restore(ptr %t) nounwind {{
   %p.count = getelementptr i8, ptr %state, i64 {offset_of("dirty_count")}
   %count = load i64, ptr %p.count
   %none = icmp eq i64 %count, 0
-  br i1 %none, label %state.back, label %next
+  br i1 %none, label %state.back, label %begin
+begin:
+  %t.downward = getelementptr i64, ptr %t, i64 {TRACKER.index("downward")}
+  %downward = load i64, ptr %t.downward
+  %upward = xor i64 %downward, 1
+  store i64 %upward, ptr %t.downward
+  %down = icmp ne i64 %downward, 0
+  %last = sub i64 %count, 1
+  %first = select i1 %down, i64 %last, i64 0
+  %step = select i1 %down, i64 -1, i64 1
+  br label %next
 next:
-  %left = phi i64 [ %count, %0 ], [ %i, %copied ]
-  %i = sub i64 %left, 1
+  %left = phi i64 [ %count, %begin ], [ %left1, %copied ]
+  %i = phi i64 [ %first, %begin ], [ %i1, %copied ]
   %p.page = getelementptr i32, ptr %listed, i64 %i
   %page32 = load i32, ptr %p.page
   %page = zext i32 %page32 to i64
@@ -173,7 +188,9 @@ take:
   call void @copy_page(ptr %source, ptr %target)
   br label %copied
 copied:
-  %more = icmp ne i64 %i, 0
+  %i1 = add i64 %i, %step
+  %left1 = sub i64 %left, 1
+  %more = icmp ne i64 %left1, 0
   br i1 %more, label %next, label %finish
 finish:
   store i64 0, ptr %p.count
@@ -182,6 +199,19 @@ state.back:
 {_copy_state("%registers", "%state", saving=False)}
   ret i64 0
 refuse:
+  %rest = select i1 %down, i64 0, i64 %i
+  br label %keep
+keep:
+  %m = phi i64 [ 0, %refuse ], [ %m1, %keep ]
+  %m.old = add i64 %rest, %m
+  %p.old = getelementptr i32, ptr %listed, i64 %m.old
+  %kept = load i32, ptr %p.old
+  %p.new = getelementptr i32, ptr %listed, i64 %m
+  store i32 %kept, ptr %p.new
+  %m1 = add i64 %m, 1
+  %m.more = icmp ult i64 %m1, %left
+  br i1 %m.more, label %keep, label %refused
+refused:
   store i64 %left, ptr %p.count
   %answer = add i64 %page, 1
   ret i64 %answer
@@ -257,7 +287,7 @@ done:
   ret i64 0
 }}
 
-define void @level_unwind(ptr %t) nounwind {{
+define i64 @level_unwind(ptr %t) nounwind {{
 {_load("state", "flags", "listed", "newest", "saved_flags", "registers")}
   %p.listed = getelementptr i8, ptr %state, i64 {offset_of("dirty_count")}
   %level = getelementptr i8, ptr %registers, i64 -{STATE_AT}
@@ -307,9 +337,10 @@ step:
   br label %next
 done:
   store i64 %listed.n, ptr %p.listed
-  ret void
+  ret i64 0
 }}
 """
 
 
-LEVELS_IR = _module()
+FUNCTIONS = ("level_push", "level_restore", "level_unwind")
+LEVELS_IR = _module() + "".join(map(caller, FUNCTIONS))

@@ -83,14 +83,6 @@ class _Child:
         self.faults = _page_faults()  # of the parent
         self.process = 0
 
-    def kill(self) -> None:
-        """Have it end; it is to be waited for then."""
-        os.close(self.link)
-        with suppress(ChildProcessError, ProcessLookupError):
-            # Whoever else waits for processes here may have let the number go to another.
-            os.waitid(os.P_PID, self.process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            os.kill(self.process, signal.SIGKILL)
-
 
 class Forks:
     """Checkpoints of *machine*, which is at rest whenever a method is called, as processes.
@@ -148,7 +140,7 @@ class Forks:
         """Forget the oldest checkpoint; its process is reaped some time later."""
         self._check_owner()
         child = self._sleeping.popleft()
-        child.kill()
+        os.close(child.link)  # it sees that
         self._dying.append(child.process)
 
     def replay(self, plan: Plan, path: Path) -> Outcome:
@@ -163,7 +155,7 @@ class Forks:
         try:
             return self._serve(oldest, plan, path)
         finally:
-            oldest.kill()
+            os.close(oldest.link)
             self._dying.append(oldest.process)
             with suppress(OSError):
                 temporary_of(path, oldest.process).unlink()
@@ -273,10 +265,14 @@ def _receive_exactly(link: int, size: int) -> bytes:
 
 
 def _reaped(process: int, *, wait: bool) -> bool:
-    """Whether *process* is gone; with *wait*, once it is."""
+    """Whether *process* is gone; with *wait*, once it is. The end of its link is to be closed."""
     try:
-        return os.waitpid(process, 0 if wait else os.WNOHANG)[0] != 0
-    except ChildProcessError:  # somebody else in this process has waited for it
+        if os.waitpid(process, os.WNOHANG)[0]:
+            return True
+        # It ends by itself unless somebody else has the link, too: another child of this process.
+        os.kill(process, signal.SIGKILL)
+        return wait and os.waitpid(process, 0)[0] != 0
+    except (ChildProcessError, ProcessLookupError):  # somebody else here has waited for it
         return True
 
 
@@ -285,7 +281,7 @@ def _end_all(owner: int, sleeping: deque[_Child], dying: list[int]) -> None:
         return  # in a process that was forked for something else
     while sleeping:
         child = sleeping.pop()
-        child.kill()
+        os.close(child.link)
         dying.append(child.process)
     while dying:
         _reaped(dying.pop(), wait=True)

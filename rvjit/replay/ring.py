@@ -275,20 +275,18 @@ class CheckpointRing:
     def checkpoint(self) -> None:
         """Take a checkpoint now. Raises `SnapshotError` inside a handler."""
         self._check_open()
-        with self._vm.exclusive("a checkpoint"):
+        vm, recorder, marks = self._vm, self._recorder, self._marks
+        with vm._entry:  # noqa: SLF001 - `exclusive` touches more memory, which forks make dear
+            vm._check_alone("a checkpoint", 1)  # noqa: SLF001
             if self._keeper is None:
                 self._keeper = self._make_keeper()
-            recorder = self._recorder
-            while len(self._marks) >= self._keep:
-                self._drop_oldest()
-            self._keep_to_budget()
             recorder.begin()
-            recorder.room = recorder.size + self._max_bytes // 4
-            mark = self._vm.cycles, recorder.position
             self._keeper.take()
-            self._marks.append(mark)
-            if self.kind == "memory":  # after a fork all that is done costs page faults
-                self._keep_to_budget()
+            marks.append((vm.machine.words[_CYCLES], recorder.position))
+            # The old ones go last: while a process ends, another's fork takes longer.
+            while len(marks) > self._keep or (len(marks) > 1 and self.size > self._max_bytes):
+                self._drop_oldest()
+            recorder.room = recorder.size + self._max_bytes // 4
 
     def judge(self, result: RunResult) -> Replay | None:
         """Replay if *result*, of `advance`, counts as a failure."""
@@ -345,10 +343,6 @@ class CheckpointRing:
         from rvjit.replay.mirror import Mirror
 
         return Mirror(machine, native=native)
-
-    def _keep_to_budget(self) -> None:
-        while len(self._marks) > 1 and self.size > self._max_bytes:
-            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         assert self._keeper is not None

@@ -176,12 +176,12 @@ class Checkpoint:
         self._listeners.hand_over(None)
         self._copies: Copies = NativeCopies(machine) if native else PlainCopies(machine)
         native_way = self._copies.native
-        self._tracker = native_way.tracker
         self._native_push, self._native_restore = native_way.push, native_way.restore
         self._pending: set[int] = set()  # pages that differ and are not in the dirty list
         self._flagged: list[range] = []  # pages whose flags may differ
         self._levels = [_Level(get_states(guest.parts, chosen), guest.exit_code)]
         self._exit_code = guest.exit_code  # of the newest level
+        self._next = self._levels[0]  # what a push in the quick way adds
         # What the host's state is for as long as the machine's count of host calls is that.
         self._states = self._levels[0].states
         self._host_calls = self._host_calls_now()
@@ -201,13 +201,13 @@ class Checkpoint:
             self._quick
             and not self._entry.depth
             and self._machine.host_calls == self._host_calls
-            and not self._native_push(self._tracker)
+            and not self._native_push()
         ):
-            level, exit_code = self._levels[-1], self._guest.exit_code
-            if level.flags or level.exit_code != exit_code:
-                level = _Level(level.states, exit_code)
+            exit_code = self._guest.exit_code
+            if exit_code != self._exit_code:
                 self._exit_code = exit_code
-            self._levels.append(level)  # most often the same as the one below
+                self._next = _Level(self._states, exit_code)
+            self._levels.append(self._next)  # most often the same as the one below
             return
         with self._guest.exclusive("a push"):
             self._check_open()
@@ -225,7 +225,7 @@ class Checkpoint:
             and depth is None
             and not self._entry.depth
             and self._machine.host_calls == self._host_calls
-            and not self._native_restore(self._tracker)
+            and not self._native_restore()
         ):
             self._guest.exit_code = self._exit_code
             return
@@ -243,12 +243,12 @@ class Checkpoint:
             and not levels[-1].flags
             and not self._entry.depth
             and self._machine.host_calls == self._host_calls
-            and not self._native_restore(self._tracker)
+            and not self._native_restore()
         ):
             self._guest.exit_code = self._exit_code
             self._copies.unwind()
             levels.pop()
-            self._exit_code = levels[-1].exit_code
+            self._choose_way()
             return
         with self._guest.exclusive("a pop"):
             self._check_open()
@@ -417,6 +417,7 @@ class Checkpoint:
             return
         level = self._levels[-1]
         self._exit_code = level.exit_code
+        self._next = level if not level.flags else _Level(level.states, level.exit_code)
         same_host = self._states is level.states
         native = isinstance(self._copies, NativeCopies) and self._alone
         self._quick = native and same_host and not self._flagged and not self._pending

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from rvjit.codegen.arena import Arena
 from rvjit.codegen.blob import Blob
+from rvjit.codegen.builtin import Builtin
 from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
-from rvjit.codegen.levels import SAVED_WORDS, TRACKER, level_at
+from rvjit.codegen.levels import FUNCTIONS, SAVED_WORDS, TRACKER, level_at
 from rvjit.codegen.rounds import CHECKPOINTS_IR
 from rvjit.machine.image import Image
 from rvjit.machine.machine import Machine
@@ -26,21 +27,18 @@ _CHUNK = 64 << 20  # of an arena; reserved, not filled
 _SAVED = bytes(flags & SAVED_FLAGS for flags in range(256))
 
 
-_Function = Callable[[int], int]
-
-
 @dataclass(frozen=True)
 class Native:
     """What those need who do without a detour.
 
-    *push* and *restore* take *tracker*, and answer other than 0 where they have done nothing, or
-    not all. *rounds* takes a round (`rvjit.codegen.rounds`); None where nothing is native.
+    *push* and *restore* answer other than 0 where they have done nothing, or not all. *rounds*
+    takes a round (`rvjit.codegen.rounds`), which needs *tracker*; None where nothing is native.
     """
 
     tracker: int
-    push: _Function
-    restore: _Function
-    rounds: _Function | None = None
+    push: Callable[[], int]
+    restore: Callable[[], int]
+    rounds: Callable[[int], int] | None = None
 
 
 class Copies(Protocol):
@@ -206,17 +204,15 @@ class PlainCopies:
         return [words[word] for word in SAVED_WORDS]
 
 
-def _refuse(tracker: int) -> int:  # noqa: ARG001
+def _refuse() -> int:
     """Stand in for a native function where there is none: it has done nothing."""
     return 1
 
 
 @dataclass(frozen=True)
 class _Functions:
-    push: _Function
-    restore: _Function
-    unwind: _Function
-    rounds: _Function
+    levels: tuple[Builtin, ...]  # FUNCTIONS
+    rounds: Callable[[int], int]
 
 
 _arena = Arena()
@@ -229,16 +225,11 @@ def _load_functions(cache: CodeCache) -> _Functions:
     if _functions is None:
         blob = cache.blob(CHECKPOINTS_IR, _compile_functions)
         address = _arena.place(blob.code)
-        # PYFUNCTYPE keeps the interpreter lock: a call is shorter than giving it away.
-        kind = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
-        push, restore, unwind = (
-            kind(address + blob.symbols[name])
-            for name in ("level_push", "level_restore", "level_unwind")
-        )
+        # Built-in functions keep the interpreter lock: a call is shorter than giving it away.
+        levels = tuple(Builtin(name, address + blob.symbols[f"{name}_call"]) for name in FUNCTIONS)
         # This one runs the guest: other threads may work meanwhile.
         long = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
-        rounds = long(address + blob.symbols["rounds"])
-        _functions = _Functions(push, restore, unwind, rounds)
+        _functions = _Functions(levels, long(address + blob.symbols["rounds"]))
     return _functions
 
 
@@ -266,51 +257,51 @@ class NativeCopies:
         memory = machine.memory
         self._newest_map = reserve(max(8 * memory.page_count, PAGE_SIZE))
         self._newest = memoryview(self._newest_map).cast("Q")
-        self._chunks = [reserve(_CHUNK)]
+        chunk = reserve(_CHUNK)
+        start = _address(chunk)
+        self._chunks = [(start, chunk)]
         state = ctypes.addressof(machine.state)
         bytes_, flags, listed = memory.addresses
-        start = _address(self._chunks[0])
         root, newest = _address(self._root.map), _address(self._newest_map)
         saved = _address(self.saved_flags)
         self._words = (ctypes.c_uint64 * len(TRACKER))(
-            state, bytes_, flags, listed, root, newest, saved, 0, start, start + _CHUNK
+            state, bytes_, flags, listed, root, newest, saved, 0, start, start + _CHUNK, 0
         )
-        self._tracker = ctypes.addressof(self._words)
-        self._push, self._restore, self._unwind = (
-            functions.push,
-            functions.restore,
-            functions.unwind,
-        )
-        self.native = Native(self._tracker, self._push, self._restore, functions.rounds)
+        tracker = ctypes.addressof(self._words)
+        self._push, self._restore, self._unwind = (each.bound(tracker) for each in functions.levels)
+        self.native = Native(tracker, self._push, self._restore, functions.rounds)
         self.push()  # a level without pages: the root's contents are in `_root`
 
     def push(self) -> None:
         """Save the state as a new level and empty the dirty list."""
-        needed = self._push(self._tracker)
+        needed = self._push()
         if needed:
             self.grow(needed)
-            self._push(self._tracker)
+            self._push()
 
     def grow(self, needed: int) -> None:
         """Make room for a level of *needed* bytes."""
         size = max(_CHUNK, needed + PAGE_SIZE)
         chunk = reserve(size)
-        self._chunks.append(chunk)
-        self._words[_CURSOR] = _address(chunk)
-        self._words[_LIMIT] = _address(chunk) + size
+        start = _address(chunk)
+        self._chunks.append((start, chunk))
+        self._words[_CURSOR] = start
+        self._words[_LIMIT] = start + size
 
     def restore(self) -> None:
         """Bring the newest level's registers and listed pages back and empty the dirty list."""
-        while page := self._restore(self._tracker):
+        while page := self._restore():
             _take_back(self._machine.memory, page - 1, self.saved_flags[page - 1])
 
     def unwind(self) -> None:
         """Forget the newest level, which is not the root, and list its pages."""
-        self._unwind(self._tracker)
+        self._unwind()
         cursor = self._words[_CURSOR]
-        while not 0 <= cursor - _address(self._chunks[-1]) < len(self._chunks[-1]):
+        start, chunk = self._chunks[-1]
+        while not start <= cursor < start + len(chunk):
             self._chunks.pop()
-        self._words[_LIMIT] = _address(self._chunks[-1]) + len(self._chunks[-1])
+            start, chunk = self._chunks[-1]
+            self._words[_LIMIT] = start + len(chunk)
 
     def words(self) -> list[int]:
         """Return the newest level's state words, those of SAVED_WORDS."""

@@ -124,6 +124,25 @@ def test_another_forks_child_leaves_them_alone(ring: CheckpointRing) -> None:
     assert ring.fail("now").reproduced is True
 
 
+def test_another_child_that_has_their_links_keeps_none(ring: CheckpointRing) -> None:
+    """Then they do not see that the parent has let go of them."""
+    ring.run(cycle_limit=250)
+    forked = children()
+    assert len(forked) == 3
+    process = os.fork()
+    if not process:
+        time.sleep(600)
+        os._exit(0)
+    try:
+        ring.run(cycle_limit=2050)
+        wait_for(lambda: not any(map(alive, forked)))
+        ring.close()
+        assert children() == [process]
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
 def test_inherited_descriptors_are_let_go(ring: CheckpointRing) -> None:
     """Who waits for a pipe's end does not wait for sleeping processes."""
     receiver, sender = os.pipe()

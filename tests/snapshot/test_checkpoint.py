@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rvjit import VM, ConfigError, MachineBusy, Profile, SnapshotError, SnapshotMismatch, Stop
-from rvjit.machine.pages import DIRTY, PAGE_SIZE
+from rvjit.machine.pages import DIRTY, HOLDS_CODE, PAGE_SHIFT, PAGE_SIZE
 from rvjit.snapshot.checkpoint import Checkpoint
 from rvjit.snapshot.copies import NativeCopies
 from tests.differential.programs import self_modifying
@@ -264,6 +264,25 @@ def test_levels_larger_than_a_chunk_of_the_arena(monkeypatch: pytest.MonkeyPatch
     vm.restore()
     assert state_of(vm) == states.pop()
     assert len(root._copies._chunks) < chunks
+
+
+def test_pages_with_code_anywhere_among_those_to_restore() -> None:
+    """Native code stops at each of them, whichever end it began with, and forgets none."""
+    vm = load_touch("threaded")
+    vm.checkpoint()
+    before = state_of(vm)
+    memory = vm.machine.memory
+    first = DATA - vm.memory.base >> PAGE_SHIFT
+    for with_code in ((), (0,), (63,), (31,), (0, 1, 30, 62, 63), range(64)):
+        for _ in range(2):  # there and back
+            touch(vm, 0, 64)
+            for page in with_code:
+                memory.flags[first + page] |= HOLDS_CODE
+            vm.restore()
+            assert state_of(vm) == before
+            assert not vm.verify()
+            assert not memory.dirty_pages
+            assert not memory.pages_with(range(first, first + 64), HOLDS_CODE)
 
 
 def test_changed_code_is_never_run_stale(engine: str, seeds: Callable[[int], range]) -> None:
