@@ -17,8 +17,9 @@ from pathlib import Path
 import rvjit
 from benchmarks.guests import build
 from benchmarks.programs import BY_NAME, HELLO, PROGRAMS, size_for
-from rvjit.codegen.threaded import make_plan
+from rvjit.codegen.threaded import make_plan, named_forms
 from rvjit.codegen.threaded_decoder import Kind
+from rvjit.codegen.threaded_handlers import form_of
 from rvjit.codegen.threaded_pairs import Pair
 from rvjit.examples import EXAMPLES
 from rvjit.isa import Insn
@@ -68,21 +69,18 @@ def added(insn: Insn, kind: Kind) -> int:
 
 def count_pairs() -> Counter[Pair]:
     """How often each pair ran that could be one handler, in parts of a guest's instructions."""
-    choices = make_plan(rvjit.Profile("linux").rules).choices
+    rules = rvjit.Profile("linux").rules
+    choices = make_plan(rules).choices
+    names = named_forms(rules.isa)
     found: Counter[Pair] = Counter()
     for path in guests():
         insns = list(trace(path))
-        for first, second in itertools.pairwise(insns):
+        forms = [form_of(insn.spelling or insn.spec) for insn in insns]
+        for (first, form), (second, other) in itertools.pairwise(zip(insns, forms, strict=True)):
             if first.spec.effects.ends_block or second.spec.effects.system is not None:
                 continue
-            kind = choices[second.spec, second.length].kind
             forwards = (first.rd == second.rs1) | (first.rd == second.rs2) << 1 if first.rd else 0
-            pair = Pair(
-                (first.spec.name, first.length),
-                (second.spec.name, second.length),
-                added(second, kind),
-                forwards,
-            )
+            pair = Pair(names[form], names[other], added(second, choices[other].kind), forwards)
             found[pair] += 1 / len(insns)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rvjit.codegen import abi as region_abi
@@ -19,9 +19,17 @@ from rvjit.codegen.threaded_decoder import (
     pair_text,
 )
 from rvjit.codegen.threaded_fusion import FusedEmitter, MatcherEmitter
-from rvjit.codegen.threaded_handlers import Form, HandlerEmitter, Watch, is_direct, store_cold
+from rvjit.codegen.threaded_handlers import (
+    Form,
+    HandlerEmitter,
+    Watch,
+    form_of,
+    is_direct,
+    store_cold,
+)
 from rvjit.codegen.threaded_pairs import pairs
 from rvjit.isa.fusion import Fusion
+from rvjit.isa.isa import Isa
 from rvjit.isa.spec import Effects, Expansion, InsnSpec, System
 from rvjit.machine.rules import Rules
 
@@ -35,7 +43,7 @@ class ThreadedPlan:
 
     symbols: list[str]  # by number
     singles: dict[int, Form]  # handlers of one instruction
-    choices: dict[tuple[InsnSpec, int], Choice]
+    choices: dict[Form, Choice]
     doubles: dict[Double, int]  # handlers of two
     fused: dict[Fusion, int]  # handlers of fused operations
 
@@ -74,22 +82,18 @@ def make_plan(rules: Rules) -> ThreadedPlan:
     """Number the handlers that instructions under *rules* need."""
     plan = ThreadedPlan(["undecoded", *abi.MARKS.values(), "exact"], {}, {}, {}, {})
     exact = len(plan.symbols) - 1
-    for form in rules.isa.decoder.forms:
-        spec = form.base if isinstance(form, Expansion) else form
-        length = form.row.length
-        if (spec, length) in plan.choices:
+    for form, name in named_forms(rules.isa).items():
+        effects = form.spec.effects
+        if effects.system is System.EBREAK and rules.ebreak_stops:
+            plan.choices[form] = Choice(exact, Kind.PLAIN, ends=True)
             continue
-        if spec.effects.system is System.EBREAK and rules.ebreak_stops:
-            plan.choices[spec, length] = Choice(exact, Kind.PLAIN, ends=True)
-            continue
-        kind, variants = _variants(spec, length)
-        ends = _ends(spec.effects)
-        plan.choices[spec, length] = Choice(len(plan.symbols), kind, ends=ends)
+        kind, variants = _variants(form)
+        plan.choices[form] = Choice(len(plan.symbols), kind, ends=_ends(effects))
         for variant in variants:
             number = len(plan.symbols)
             plan.singles[number] = variant
-            plan.symbols.append(f"h{number}.{spec.name}.{length}")
-    _add_pairs(plan)
+            plan.symbols.append(f"h{number}.{name}")
+    _add_pairs(plan, rules.isa)
     for fusions in rules.isa.decoder.fusions.values():
         for fusion in fusions:
             number = plan.fused[fusion] = len(plan.symbols)
@@ -97,33 +101,41 @@ def make_plan(rules: Rules) -> ThreadedPlan:
     return plan
 
 
-def _add_pairs(plan: ThreadedPlan) -> None:
+def named_forms(isa: Isa) -> dict[Form, str]:
+    """What has handlers of its own, with the name of the encoding that fixes the least."""
+
+    def fixes(encoding: InsnSpec | Expansion) -> int:
+        operands = encoding.operands.values() if isinstance(encoding, Expansion) else ()
+        return sum(isinstance(each, int) for each in operands)
+
+    forms: dict[Form, str] = {}
+    for encoding in sorted(isa.decoder.forms, key=fixes):
+        forms.setdefault(form_of(encoding), encoding.name)
+    return forms
+
+
+def _add_pairs(plan: ThreadedPlan, isa: Isa) -> None:
     """Number the handlers of two instructions, as far as the ISA has them."""
-    first_number: dict[tuple[str, int], int] = {}
-    for (spec, length), choice in plan.choices.items():
-        first_number.setdefault((spec.name, length), choice.number)
+    numbers = {name: plan.choices[form].number for form, name in named_forms(isa).items()}
     for pair in pairs():
-        if pair.first in first_number and pair.second in first_number:
-            double = Double(
-                first_number[pair.first], first_number[pair.second] + pair.added, pair.forwards
-            )
+        if pair.first in numbers and pair.second in numbers:
+            double = Double(numbers[pair.first], numbers[pair.second] + pair.added, pair.forwards)
             number = len(plan.symbols)
             plan.doubles[double] = number
             plan.symbols.append(f"p{number}")
 
 
-def _variants(spec: InsnSpec, length: int) -> tuple[Kind, list[Form]]:
-    effects = spec.effects
+def _variants(form: Form) -> tuple[Kind, list[Form]]:
+    effects = form.spec.effects
     if effects.jump is None:
-        return Kind.PLAIN, [Form(spec, length)]
+        return Kind.PLAIN, [form]
+    counted = replace(form, watch=Watch.COUNT)
     if effects.jump.condition is not None:
-        return Kind.BRANCH, [Form(spec, length), Form(spec, length, Watch.COUNT)]
-    linking = Form(spec, length, Watch.COUNT, links=True)
+        return Kind.BRANCH, [form, counted]
+    linking = replace(counted, links=True)
     if is_direct(effects):
-        plain = [Form(spec, length), Form(spec, length, Watch.COUNT)]
-        return Kind.JUMP, [*plain, linking]
-    plain = [Form(spec, length, Watch.LIMIT), Form(spec, length, Watch.COUNT)]
-    return Kind.INDIRECT, [*plain, linking]
+        return Kind.JUMP, [form, counted, linking]
+    return Kind.INDIRECT, [replace(form, watch=Watch.LIMIT), counted, linking]
 
 
 def _ends(effects: Effects) -> bool:

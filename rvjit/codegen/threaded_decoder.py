@@ -8,6 +8,7 @@ from enum import Enum
 
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.text import FunctionText
+from rvjit.codegen.threaded_handlers import Form, expanded
 from rvjit.isa.encoding import COMPRESSED_BASE, OPCODE_BITS, OPCODE_BITS_COMPRESSED, Row
 from rvjit.isa.registers import RA
 from rvjit.isa.spec import Expansion, InsnSpec
@@ -67,13 +68,13 @@ class _Source:
     signed: bool = False
 
 
-Choices = Mapping[tuple[InsnSpec, int], Choice]
+Choices = Mapping[Form, Choice]
 
 
 class DecoderEmitter:
     """Emits ``{i64, i64} decode_word(i32)`` for *forms*, in the order in which they are tried.
 
-    *choices* has the handlers by instruction and length in bytes.
+    *choices* has the handlers.
     """
 
     def __init__(self, forms: Iterable[InsnSpec | Expansion], choices: Choices) -> None:
@@ -175,7 +176,7 @@ class DecoderEmitter:
         self, spec: InsnSpec, row: Row, names: Mapping[str, str | int], here: str
     ) -> None:
         """Go from the block *here* to the code that all forms of this shape share."""
-        choice = self._choices[spec, row.length]
+        choice = self._choices[expanded(spec, row.length, names)]
         rd, rs1, rs2, immediate = (
             _source(row, names.get(name, 0)) for name in ("rd", "rs1", "rs2", "imm")
         )

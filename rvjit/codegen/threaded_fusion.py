@@ -290,8 +290,8 @@ class MatcherEmitter:
         """Numbers of the handlers that *spec* may have."""
         return [
             range(choice.number, choice.number + _VARIANTS[choice.kind])
-            for (each, _), choice in self._choices.items()
-            if each is spec
+            for form, choice in self._choices.items()
+            if form.spec is spec
         ]
 
     def _is_one_of(self, number: str, spec: InsnSpec) -> str:

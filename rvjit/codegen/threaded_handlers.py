@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -9,7 +10,7 @@ from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.lower import Lowering
 from rvjit.codegen.text import FunctionText
 from rvjit.isa.expr import Op, Val
-from rvjit.isa.spec import Access, Atomic, Effects, InsnSpec, System
+from rvjit.isa.spec import Access, Atomic, Effects, Expansion, InsnSpec, System
 from rvjit.machine.layout import NO_RESERVATION, offset_of
 from rvjit.machine.pages import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, READABLE, STORE_FAST
 from rvjit.machine.rules import Rules
@@ -25,6 +26,19 @@ class Watch(IntEnum):
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """What a form says of its operands: numbers that all its words have in common.
+
+    With *in_place* rd is rs1. These need no look at the record, which has them all the same.
+    """
+
+    rs1: int | None = None
+    rs2: int | None = None
+    imm: int | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
 class Form:
     """What a handler is made for: an instruction, its length in bytes, its kind of transfer.
 
@@ -33,8 +47,30 @@ class Form:
 
     spec: InsnSpec
     length: int
+    fixed: Fixed
     watch: Watch = Watch.NOTHING
     links: bool = False
+
+
+def form_of(encoding: InsnSpec | Expansion) -> Form:
+    """What words of *encoding* are, the kind of transfer apart."""
+    if isinstance(encoding, InsnSpec):
+        return Form(encoding, encoding.row.length, Fixed())
+    return expanded(encoding.base, encoding.row.length, encoding.operands)
+
+
+def expanded(spec: InsnSpec, length: int, operands: Mapping[str, str | int]) -> Form:
+    """What a spelling of *spec* is whose *operands* are numbers or names of fields."""
+    row = spec.row
+
+    def number(name: str) -> int | None:
+        value = operands.get(name, 0)
+        used = (row.immediate if name == "imm" else name) in row.operands
+        return value if used and isinstance(value, int) else None
+
+    in_place = operands.get("rd", 0) != 0 and operands.get("rd") == operands.get("rs1")
+    rs1 = None if in_place else number("rs1")
+    return Form(spec, length, Fixed(rs1, number("rs2"), number("imm"), in_place))
 
 
 def is_direct(effects: Effects) -> bool:
@@ -174,11 +210,12 @@ class HandlerEmitter:
     def _leaf(self, value: Val, form: Form) -> str:
         match value.op:
             case Op.RS1:
-                return self._register(abi.AT_RS1)
+                at = abi.AT_RD if form.fixed.in_place else abi.AT_RS1
+                return self._operand(abi.AT_RS1, at, form.fixed.rs1)
             case Op.RS2:
-                return self._register(abi.AT_RS2)
+                return self._operand(abi.AT_RS2, abi.AT_RS2, form.fixed.rs2)
             case Op.IMM:
-                return self._immediate()
+                return self._immediate() if form.fixed.imm is None else str(form.fixed.imm)
             case Op.PC:
                 return self._pc(0)
             case Op.NEXT_PC:
@@ -190,10 +227,14 @@ class HandlerEmitter:
             case _:
                 return self._values[value.op]
 
-    def _register(self, at: int) -> str:
-        if at not in self._fields:
-            self._fields[at] = self._text.value(f"load i64, ptr {self._slot(at)}, align 8")
-        return self._fields[at]
+    def _operand(self, operand: int, at: int, fixed: int | None) -> str:
+        """Value of the register *operand*, whose number is *fixed*, or in the record *at*."""
+        if fixed == 0:
+            return "0"
+        if operand not in self._fields:
+            slot = self._slot(at) if fixed is None else self._place("%st", 8 * fixed)
+            self._fields[operand] = self._text.value(f"load i64, ptr {slot}, align 8")
+        return self._fields[operand]
 
     def _set_rd(self, value: str) -> None:
         self._text.emit(f"store i64 {value}, ptr {self._slot(abi.AT_RD)}, align 8")
