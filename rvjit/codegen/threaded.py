@@ -159,7 +159,6 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
             rules,
             pclmul=pclmul,
             counts=counts,
-            single=symbols[double.first],
             forwards=double.forwards,
         )
         parts.append(emitter.emit())

@@ -29,6 +29,7 @@ from rvjit.isa.isa import LONGEST_FUSED
 from rvjit.isa.spec import InsnSpec
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT
 from rvjit.machine.rules import Rules
+from rvjit.machine.stop import Exit
 
 # Handlers that instructions of a kind have.
 _VARIANTS = {Kind.PLAIN: 1, Kind.BRANCH: 2, Kind.JUMP: 3, Kind.INDIRECT: 3}
@@ -57,7 +58,7 @@ class FusedEmitter(HandlerEmitter):
         price = self._prices[0]
         self._left = text.value(f"sub i64 %left, {price}")
         short = text.value(f"icmp ult i64 %left, {price}")
-        self._leave_if(short, abi.tail_call("@over", left=self._left, a=str(price)))
+        self._leave_if(short, int(Exit.LIMIT) | abi.OVER, undo=price)
         for step in self._fusion.steps:
             self._step(step)
         if not self._fusion.ends_block:

@@ -89,9 +89,8 @@ def is_even(target: Val) -> bool:
 class HandlerEmitter:
     """Emits the handler of *forms*, whose records follow each other, under *symbol*.
 
-    Of several forms only the last may jump. *single* names the handler of the first alone, for
-    when not all fit under the limit. *forwards* says which operands of the second are the result of
-    the first (1 rs1, 2 rs2). With *counts*, visits are counted.
+    Of several forms only the last may jump. *forwards* says which operands of the second are the
+    result of the first (1 rs1, 2 rs2). With *counts*, visits are counted.
     """
 
     def __init__(
@@ -102,7 +101,6 @@ class HandlerEmitter:
         *,
         pclmul: bool,
         counts: bool,
-        single: str = "",
         forwards: int = 0,
     ) -> None:
         self._symbol = symbol
@@ -110,7 +108,6 @@ class HandlerEmitter:
         self._rules = rules
         self._pclmul = pclmul
         self._counts = counts
-        self._single = single
         self._forwards = forwards
         self._result = ""  # of the first form
         self._text = FunctionText()
@@ -128,19 +125,9 @@ class HandlerEmitter:
         total = sum(self._prices)
         self._left = text.value(f"sub i64 %left, {total}")
         short = text.value(f"icmp ult i64 %left, {total}")
-        # `over` adds the price again, which keeps the value from before the subtraction dead.
-        if self._single:
-            label = self._new_label()
-            self._cold.append(
-                (
-                    label,
-                    f"%back = add i64 {self._left}, {total}\n  "
-                    + abi.tail_call(f"@{self._single}", left="%back"),
-                )
-            )
-            self._go_if(short, label)
-        else:
-            self._leave_if(short, abi.tail_call("@over", left=self._left, a=str(total)))
+        several = len(self._forms) > 1
+        kind = int(Exit.EXACT) | abi.ALONE if several else int(Exit.LIMIT) | abi.OVER
+        self._leave_if(short, kind, undo=total)
         at = 0
         for index, form in enumerate(self._forms):
             self._record = self._place("%rec", at)
@@ -174,9 +161,7 @@ class HandlerEmitter:
         effects = form.spec.effects
         if effects.system is System.ECALL:
             after = self._place(self._record, form.length << abi.RECORD_SHIFT)
-            text.emit(
-                abi.tail_call("@leave", left=self._left, record=after, a=str(int(Exit.SYSCALL)))
-            )
+            text.emit(abi.leave(int(Exit.SYSCALL), left=self._left, record=after))
             return
 
         def leaf(value: Val) -> str:
@@ -280,14 +265,16 @@ class HandlerEmitter:
             slot = self._place("%st", offset_of("limit_word"))
             word = text.value(f"load atomic i64, ptr {slot} monotonic, align 8")
             zeroed = text.value(f"icmp ne i64 {word}, %limit")
-            self._leave_if(zeroed, abi.tail_call("@stopped", left=self._left, record=record))
+            self._leave_if(zeroed, int(Exit.LIMIT), record=record)
         if watch is Watch.COUNT and self._counts:
             slot = self._place(record, abi.AT_VISITS)
             old = text.value(f"load i8, ptr {slot}")
             new = text.value(f"add i8 {old}, -1")
             text.emit(f"store i8 {new}, ptr {slot}")
             over = text.value(f"icmp eq i8 {new}, 0")
-            self._leave_if(over, abi.tail_call("@visited", left=self._left, record=record))
+            label = self._new_label()
+            self._cold.append((label, abi.tail_call("@visited", left=self._left, record=record)))
+            self._go_if(over, label)
         offset = text.value(f"load i32, ptr {record}, align 8")
         wide = text.value(f"zext i32 {offset} to i64")
         handler = text.value(f"getelementptr i8, ptr %code, i64 {wide}")
@@ -358,7 +345,7 @@ class HandlerEmitter:
 
         With *misses_end* also where it ends with the window.
         """
-        offset = self._text.value(f"sub i64 {address}, {self._context('base')}")
+        offset = self._text.value(f"sub i64 {address}, %base")
         last = self._context(f"last{size}")
         beyond = "uge" if misses_end else "ugt"
         self._exact_if(self._text.value(f"icmp {beyond} i64 {offset}, {last}"), index)
@@ -448,13 +435,14 @@ class HandlerEmitter:
 
     def _exact_if(self, condition: str, index: int) -> None:
         """Leave to the reference with the state from before the instruction."""
-        rest = sum(self._prices[index:])
-        name = f"%undo{len(self._cold)}"
-        body = f"{name} = add i64 {self._left}, {rest}\n  "
-        self._leave_if(condition, body + abi.tail_call("@exact", left=name, record=self._record))
+        self._leave_if(condition, int(Exit.EXACT), undo=sum(self._prices[index:]))
 
-    def _leave_if(self, condition: str, body: str) -> None:
+    def _leave_if(
+        self, condition: str, kind: int, *, undo: int = 0, record: str | None = None
+    ) -> None:
         label = self._new_label()
+        record = self._record if record is None else record
+        body = abi.leave(kind, undo=undo, left=self._left, record=record, prefix=label)
         self._cold.append((label, body))
         self._go_if(condition, label)
 
@@ -480,7 +468,6 @@ def store_cold(size: int) -> str:
     low = "" if size == 8 else f"%low = trunc i64 %b to i{8 * size}"
     return f"""
 define internal ghccc void @store_cold{size}({abi.PARAMETERS}) {abi.ATTRIBUTES} {{
-  {abi.of_context("base", "base")}
   %offset = sub i64 %a, %base
   %page = lshr i64 %offset, {PAGE_SHIFT}
   %fp = getelementptr inbounds i8, ptr %flags, i64 %page
@@ -498,7 +485,7 @@ slowly:
 exact:
   %price = lshr i64 %c, 8
   %back = add i64 %left, %price
-  {abi.tail_call("@exact", left="%back")}
+  {abi.leave(int(Exit.EXACT), left="%back")}
 store:
   {low}
   %where = getelementptr i8, ptr %mem, i64 %a

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import random
+from dataclasses import replace
 
 import pytest
 
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.threaded import Double, make_plan
-from rvjit.codegen.threaded_handlers import Watch, is_direct
+from rvjit.codegen.threaded_handlers import Form, Watch, form_of, is_direct
 from rvjit.isa.spec import Expansion, InsnSpec
 from rvjit.machine.pages import PAGE_SIZE
 from rvjit.machine.stop import Stop
@@ -28,14 +29,10 @@ FAR = 60
 PLAN = make_plan(LINUX)
 
 
-def spellings(spec: InsnSpec, length: int) -> list[InsnSpec | Expansion]:
-    """The forms that encode *spec* in *length* bytes."""
-    return [
-        form
-        for form in LINUX.isa.decoder.forms
-        if form.row.length == length
-        and (form.base if isinstance(form, Expansion) else form) is spec
-    ]
+def spellings(form: Form) -> list[InsnSpec | Expansion]:
+    """The encodings of what has the handlers of *form*."""
+    plain = replace(form, watch=Watch.NOTHING, links=False)
+    return [each for each in LINUX.isa.decoder.forms if form_of(each) == plain]
 
 
 def find_words(rng: random.Random, double: Double) -> tuple[int, int] | None:
@@ -43,11 +40,9 @@ def find_words(rng: random.Random, double: Double) -> tuple[int, int] | None:
     first, second = PLAN.singles[double.first], PLAN.singles[double.second]
     registers = (0, 1, 5, 8, 9, 10, 11)
     for _ in range(4000):
-        one = random_word(
-            rng, rng.choice(spellings(first.spec, first.length)), LINUX.isa, registers
-        )
-        two = random_word(
-            rng, rng.choice(spellings(second.spec, second.length)), LINUX.isa, registers
+        one, two = (
+            random_word(rng, rng.choice(spellings(form)), LINUX.isa, registers)
+            for form in (first, second)
         )
         forwards = (one.rd == two.rs1) | (one.rd == two.rs2) << 1 if one.rd else 0
         wanted = forwards == double.forwards
