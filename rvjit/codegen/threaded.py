@@ -16,7 +16,7 @@ from rvjit.codegen.threaded_decoder import (
     DecoderEmitter,
     Kind,
     decode_text,
-    pair_text,
+    extend_text,
 )
 from rvjit.codegen.threaded_fusion import FusedEmitter, MatcherEmitter
 from rvjit.codegen.threaded_handlers import (
@@ -27,7 +27,7 @@ from rvjit.codegen.threaded_handlers import (
     is_direct,
     store_cold,
 )
-from rvjit.codegen.threaded_pairs import pairs
+from rvjit.codegen.threaded_sequences import Sequence, Step, sequences
 from rvjit.isa.fusion import Fusion
 from rvjit.isa.isa import Isa
 from rvjit.isa.spec import Effects, Expansion, InsnSpec, System
@@ -44,19 +44,20 @@ class ThreadedPlan:
     symbols: list[str]  # by number
     singles: dict[int, Form]  # handlers of one instruction
     choices: dict[Form, Choice]
-    doubles: dict[Double, int]  # handlers of two
+    longer: dict[Longer, int]  # handlers of several
     fused: dict[Fusion, int]  # handlers of fused operations
 
 
 @dataclass(frozen=True)
-class Double:
-    """A handler of two instructions: the numbers of their own, and what goes between them.
+class Longer:
+    """A handler of several instructions: that of all but the last, that of the last, and what the
+    last has from the one before.
 
-    *forwards* has bit 0 where rs1 of the second is the result of the first, bit 1 for rs2.
+    *forwards* has bit 0 where its rs1 is the result of that, bit 1 for rs2.
     """
 
-    first: int
-    second: int
+    before: int
+    last: int
     forwards: int
 
 
@@ -93,7 +94,7 @@ def make_plan(rules: Rules) -> ThreadedPlan:
             number = len(plan.symbols)
             plan.singles[number] = variant
             plan.symbols.append(f"h{number}.{name}")
-    _add_pairs(plan, rules.isa)
+    _add_sequences(plan, rules.isa)
     for fusions in rules.isa.decoder.fusions.values():
         for fusion in fusions:
             number = plan.fused[fusion] = len(plan.symbols)
@@ -114,15 +115,18 @@ def named_forms(isa: Isa) -> dict[Form, str]:
     return forms
 
 
-def _add_pairs(plan: ThreadedPlan, isa: Isa) -> None:
-    """Number the handlers of two instructions, as far as the ISA has them."""
-    numbers = {name: plan.choices[form].number for form, name in named_forms(isa).items()}
-    for pair in pairs():
-        if pair.first in numbers and pair.second in numbers:
-            double = Double(numbers[pair.first], numbers[pair.second] + pair.added, pair.forwards)
-            number = len(plan.symbols)
-            plan.doubles[double] = number
-            plan.symbols.append(f"p{number}")
+def _add_sequences(plan: ThreadedPlan, isa: Isa) -> None:
+    """Number the handlers of several instructions, as far as the ISA has them."""
+    singles = {name: plan.choices[form].number for form, name in named_forms(isa).items()}
+    numbers: dict[Sequence, int] = {(Step(name),): number for name, number in singles.items()}
+    for sequence in sequences():
+        *before, last = sequence
+        if tuple(before) in numbers and last.name in singles:
+            longer = Longer(
+                numbers[tuple(before)], singles[last.name] + last.added, last.forwards
+            )
+            number = numbers[sequence] = plan.longer[longer] = len(plan.symbols)
+            plan.symbols.append(f"s{number}")
 
 
 def _variants(form: Form) -> tuple[Kind, list[Form]]:
@@ -148,18 +152,15 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
     """The whole module as text."""
     parts = [DECLARATIONS, abi.MARKS_IR]
     symbols = plan.symbols
-    for number, form in plan.singles.items():
-        emitter = HandlerEmitter(symbols[number], (form,), rules, pclmul=pclmul, counts=counts)
-        parts.append(emitter.emit())
-    for double, number in plan.doubles.items():
-        forms = plan.singles[double.first], plan.singles[double.second]
+    parts_of = {number: ((form,), (0,)) for number, form in plan.singles.items()}
+    for longer, number in plan.longer.items():
+        forms, forwards = parts_of[longer.before]
+        forms = (*forms, plan.singles[longer.last])
+        forwards = (*forwards, longer.forwards)
+        parts_of[number] = forms, forwards
+    for number, (forms, forwards) in parts_of.items():
         emitter = HandlerEmitter(
-            symbols[number],
-            forms,
-            rules,
-            pclmul=pclmul,
-            counts=counts,
-            forwards=double.forwards,
+            symbols[number], forms, rules, pclmul=pclmul, counts=counts, forwards=forwards
         )
         parts.append(emitter.emit())
     for fusion, number in plan.fused.items():
@@ -169,19 +170,8 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
         parts.append(MatcherEmitter(rules.isa.decoder.fusions, plan.fused, plan.choices).emit())
     parts += [abi.COLD_IR, *(store_cold(size) for size in (1, 2, 4, 8))]
     parts += [region_abi.STORE_SLOW_IR, FETCH_IR, decode_text(fuses=bool(plan.fused))]
-    parts.append(pair_text(_pairs(plan)))
+    numbers = {(each.before, each.last, each.forwards): n for each, n in plan.longer.items()}
+    parts.append(extend_text(numbers))
     parts.append(DecoderEmitter(rules.isa.decoder.forms, plan.choices).emit())
     parts += [abi.ENTRIES_IR, abi.METADATA]
     return "\n".join(parts)
-
-
-def _pairs(plan: ThreadedPlan) -> dict[tuple[int, int, int], int]:
-    """The handler for every pair of handlers and every way in which the second uses the first."""
-    found: dict[tuple[int, int, int], int] = {}
-    for double, number in plan.doubles.items():
-        found[double.first, double.second, double.forwards] = number
-    for double, number in plan.doubles.items():
-        if not double.forwards:
-            for forwards in (1, 2, 3):
-                found.setdefault((double.first, double.second, forwards), number)
-    return found

@@ -14,7 +14,7 @@ The record of a fused operation has up to five registers, in `ROLES`, and its by
 Beside each record is a **side**: u32 count of rounds of counted visits, u32 offset of the handler
 that a mark (`Marks`) hides.
 
-A **handler** is a native function that runs the instruction of one record, or of two that follow
+A **handler** is a native function that runs the instruction of one record, or of some that follow
 each other, and goes to the handler of the next::
 
     void handler(state, memory, page_flags, left, record, code, context, limit, base, a, b, c) ghccc
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 # Raised with every change of what is generated for the same rules; part of the key.
-VERSION = 5
+VERSION = 6
 
 # Symbols of the blob.
 ENTRIES = ("enter", "step", "decode_words")
@@ -82,6 +82,9 @@ SINK = word_of("pc")
 
 # Bytes of code before and after the span to which a jump may lead without a check.
 REACH = 1 << 21
+
+# Most instructions that one handler runs.
+LONGEST_SEQUENCE = 4
 
 # Instructions decoded ahead of the one that is asked for.
 DECODE_AHEAD = 64

@@ -1,4 +1,4 @@
-"""Effects to handlers of the threaded engine: LLVM functions that run one record or two."""
+"""Effects to handlers of the threaded engine: LLVM functions that run one record or some."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def is_even(target: Val) -> bool:
 class HandlerEmitter:
     """Emits the handler of *forms*, whose records follow each other, under *symbol*.
 
-    Of several forms only the last may jump. *forwards* says which operands of the second are the
-    result of the first (1 rs1, 2 rs2). With *counts*, visits are counted.
+    Of several forms only the last may jump. *forwards* says for each which operands are the result
+    of the one before (1 rs1, 2 rs2). With *counts*, visits are counted.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class HandlerEmitter:
         *,
         pclmul: bool,
         counts: bool,
-        forwards: int = 0,
+        forwards: tuple[int, ...] = (0,),
     ) -> None:
         self._symbol = symbol
         self._forms = forms
@@ -109,7 +109,7 @@ class HandlerEmitter:
         self._pclmul = pclmul
         self._counts = counts
         self._forwards = forwards
-        self._result = ""  # of the first form
+        self._result = ""  # of the form before
         self._text = FunctionText()
         self._labels = 0
         self._prices = [rules.prices[form.spec.cost] for form in forms]
@@ -118,6 +118,7 @@ class HandlerEmitter:
         self._fields: dict[int, str] = {}  # of the record at hand, by offset
         self._values: dict[Op, str] = {}
         self._record = "%rec"
+        self._rd = ""  # where the result goes
 
     def emit(self) -> str:
         """Return the text of the function."""
@@ -132,10 +133,11 @@ class HandlerEmitter:
         for index, form in enumerate(self._forms):
             self._record = self._place("%rec", at)
             self._fields.clear()
-            if index and self._result:
-                for bit, field in ((1, abi.AT_RS1), (2, abi.AT_RS2)):
-                    if self._forwards & bit:
-                        self._fields[field] = self._result
+            for bit, field in ((1, abi.AT_RS1), (2, abi.AT_RS2)):
+                if self._forwards[index] & bit:
+                    self._fields[field] = self._result
+            if not self._same_rd(index):
+                self._rd = ""
             self._values.clear()
             self._insn(index, form)
             at += form.length << abi.RECORD_SHIFT
@@ -179,7 +181,9 @@ class HandlerEmitter:
                 target = self._indirect(lowering.lower(effects.jump.target), index, even=clears)
         if effects.rd is not None and (effects.jump is None or form.links):
             self._result = lowering.lower(effects.rd)
-            self._set_rd(self._result)
+            self._rd = self._rd or self._slot(abi.AT_RD)
+            if not self._overwritten(index):
+                text.emit(f"store i64 {self._result}, ptr {self._rd}, align 8")
         if effects.jump is None:
             return
         if condition:
@@ -191,6 +195,17 @@ class HandlerEmitter:
         text.emit(self._dispatch(target, form.watch))
         if condition:
             self._label(other)
+
+    def _same_rd(self, index: int) -> bool:
+        """Whether rd of a form is known to be that of the one before."""
+        return self._forms[index].fixed.in_place and bool(self._forwards[index] & 1)
+
+    def _overwritten(self, index: int) -> bool:
+        """Whether the next form writes the same register, and cannot leave before."""
+        if index + 1 == len(self._forms) or not self._same_rd(index + 1):
+            return False
+        effects = self._forms[index + 1].spec.effects
+        return not (effects.load or effects.store or effects.jump or effects.system)
 
     def _leaf(self, value: Val, form: Form) -> str:
         match value.op:
@@ -220,9 +235,6 @@ class HandlerEmitter:
             slot = self._slot(at) if fixed is None else self._place("%st", 8 * fixed)
             self._fields[operand] = self._text.value(f"load i64, ptr {slot}, align 8")
         return self._fields[operand]
-
-    def _set_rd(self, value: str) -> None:
-        self._text.emit(f"store i64 {value}, ptr {self._slot(abi.AT_RD)}, align 8")
 
     def _slot(self, at: int) -> str:
         text = self._text
