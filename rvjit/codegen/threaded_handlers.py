@@ -17,6 +17,9 @@ from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit
 
 
+_BOTH = -1  # among the fields of a record: two registers at once
+
+
 class Watch(IntEnum):
     """What a transfer of control does besides: see `threaded_abi`."""
 
@@ -119,6 +122,7 @@ class HandlerEmitter:
         self._values: dict[Op, str] = {}
         self._record = "%rec"
         self._rd = ""  # where the result goes
+        self._both = 0  # where one load gets two registers of the record
 
     def emit(self) -> str:
         """Return the text of the function."""
@@ -138,6 +142,7 @@ class HandlerEmitter:
                     self._fields[field] = self._result
             if not self._same_rd(index):
                 self._rd = ""
+            self._both = self._find_both(index)
             self._values.clear()
             self._insn(index, form)
             at += form.length << abi.RECORD_SHIFT
@@ -243,7 +248,31 @@ class HandlerEmitter:
 
     def _number(self, at: int) -> str:
         """Number of a register in the record."""
-        return self._text.value(f"load i8, ptr {self._place(self._record, at)}")
+        text = self._text
+        if self._both and self._both <= at <= self._both + 1:
+            if _BOTH not in self._fields:
+                where = self._place(self._record, self._both)
+                self._fields[_BOTH] = text.value(f"load i16, ptr {where}, align 1")
+            word = self._fields[_BOTH]
+            if at > self._both:
+                word = text.value(f"lshr i16 {word}, 8")
+            return text.value(f"trunc i16 {word} to i8")
+        return text.value(f"load i8, ptr {self._place(self._record, at)}")
+
+    def _find_both(self, index: int) -> int:
+        """Where two registers stand side by side that are both looked up; 0 if none do."""
+        form = self._forms[index]
+        effects = form.spec.effects
+        fixed = form.fixed
+        forwards = self._forwards[index]
+        operands = form.spec.row.operands
+        writes = effects.rd is not None and (effects.jump is None or form.links)
+        rd = writes and not self._same_rd(index)
+        rs1 = "rs1" in operands and fixed.rs1 is None and not fixed.in_place and not forwards & 1
+        rs2 = "rs2" in operands and fixed.rs2 is None and not forwards & 2
+        if rs1 and (rd or rs2):
+            return abi.AT_RD if rd else abi.AT_RS1
+        return 0
 
     def _immediate(self) -> str:
         if abi.AT_IMM not in self._fields:
