@@ -117,6 +117,7 @@ class HandlerEmitter:
         self._labels = 0
         self._prices = [rules.prices[form.spec.cost] for form in forms]
         self._cold: list[tuple[str, str]] = []
+        self._exits: dict[tuple[int, int, str], str] = {}  # labels of cold parts that leave
         self._left = ""  # after all prices were taken
         self._fields: dict[int, str] = {}  # of the record at hand, by offset
         self._values: dict[Op, str] = {}
@@ -130,9 +131,10 @@ class HandlerEmitter:
         total = sum(self._prices)
         self._left = text.value(f"sub i64 %left, {total}")
         short = text.value(f"icmp ult i64 %left, {total}")
-        several = len(self._forms) > 1
-        kind = int(Exit.EXACT) | abi.ALONE if several else int(Exit.LIMIT) | abi.OVER
-        self._leave_if(short, kind, undo=total)
+        if len(self._forms) > 1:
+            self._alone_if(short)
+        else:
+            self._leave_if(short, int(Exit.LIMIT) | abi.OVER, undo=total)
         at = 0
         for index, form in enumerate(self._forms):
             self._record = self._place("%rec", at)
@@ -476,16 +478,24 @@ class HandlerEmitter:
 
     def _exact_if(self, condition: str, index: int) -> None:
         """Leave to the reference with the state from before the instruction."""
-        self._leave_if(condition, int(Exit.EXACT), undo=sum(self._prices[index:]))
+        if index == 0 and len(self._forms) > 1:
+            self._alone_if(condition)  # which comes to the same, and is there anyway
+        else:
+            self._leave_if(condition, int(Exit.EXACT), undo=sum(self._prices[index:]))
+
+    def _alone_if(self, condition: str) -> None:
+        """Leave to the handler of the first form alone."""
+        self._leave_if(condition, int(Exit.EXACT) | abi.ALONE, undo=sum(self._prices))
 
     def _leave_if(
         self, condition: str, kind: int, *, undo: int = 0, record: str | None = None
     ) -> None:
-        label = self._new_label()
-        record = self._record if record is None else record
-        body = abi.leave(kind, undo=undo, left=self._left, record=record, prefix=label)
-        self._cold.append((label, body))
-        self._go_if(condition, label)
+        wanted = kind, undo, self._record if record is None else record
+        if wanted not in self._exits:
+            label = self._exits[wanted] = self._new_label()
+            body = abi.leave(kind, undo=undo, left=self._left, record=wanted[2], prefix=label)
+            self._cold.append((label, body))
+        self._go_if(condition, self._exits[wanted])
 
     def _go_if(self, condition: str, label: str) -> None:
         on = self._new_label()
