@@ -137,7 +137,7 @@ class FusedEmitter(HandlerEmitter):
         return self._places[role]
 
     def _length(self) -> str:
-        return self._text.value(f"zext i8 {self._number(abi.AT_LENGTH)} to i64")
+        return self._number(abi.AT_LENGTH)
 
 
 @dataclass

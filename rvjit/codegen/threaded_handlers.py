@@ -229,7 +229,7 @@ class HandlerEmitter:
                 return self._pc(form.length)
             case Op.RD_IS_RS1:  # x0 is `SINK` in rd
                 return self._text.value(
-                    f"icmp eq i8 {self._number(abi.AT_RD)}, {self._number(abi.AT_RS1)}"
+                    f"icmp eq i64 {self._number(abi.AT_RD)}, {self._number(abi.AT_RS1)}"
                 )
             case _:
                 return self._values[value.op]
@@ -245,21 +245,20 @@ class HandlerEmitter:
 
     def _slot(self, at: int) -> str:
         text = self._text
-        wide = text.value(f"zext i8 {self._number(at)} to i64")
-        return text.value(f"getelementptr inbounds i64, ptr %st, i64 {wide}")
+        return text.value(f"getelementptr inbounds i64, ptr %st, i64 {self._number(at)}")
 
     def _number(self, at: int) -> str:
         """Number of a register in the record."""
         text = self._text
-        if self._both and self._both <= at <= self._both + 1:
-            if _BOTH not in self._fields:
-                where = self._place(self._record, self._both)
-                self._fields[_BOTH] = text.value(f"load i16, ptr {where}, align 1")
-            word = self._fields[_BOTH]
-            if at > self._both:
-                word = text.value(f"lshr i16 {word}, 8")
-            return text.value(f"trunc i16 {word} to i8")
-        return text.value(f"load i8, ptr {self._place(self._record, at)}")
+        if not self._both or not self._both <= at <= self._both + 1:
+            byte = text.value(f"load i8, ptr {self._place(self._record, at)}")
+            return text.value(f"zext i8 {byte} to i64")
+        if _BOTH not in self._fields:
+            where = self._place(self._record, self._both)
+            word = text.value(f"load i16, ptr {where}, align 1")
+            self._fields[_BOTH] = text.value(f"zext i16 {word} to i64")
+        word = self._fields[_BOTH]
+        return text.value(f"lshr i64 {word}, 8" if at > self._both else f"and i64 {word}, 255")
 
     def _find_both(self, index: int) -> int:
         """Where two registers stand side by side that are both looked up; 0 if none do."""
