@@ -50,10 +50,9 @@ class ThreadedPlan:
 
 @dataclass(frozen=True)
 class Longer:
-    """A handler of several instructions: that of all but the last, that of the last, and what the
-    last has from the one before.
+    """A handler of several instructions, by that of all *before* the last, and that of the last.
 
-    *forwards* has bit 0 where its rs1 is the result of that, bit 1 for rs2.
+    *forwards* has bit 0 where rs1 of the last is the result of the one before, bit 1 for rs2.
     """
 
     before: int
@@ -122,9 +121,7 @@ def _add_sequences(plan: ThreadedPlan, isa: Isa) -> None:
     for sequence in sequences():
         *before, last = sequence
         if tuple(before) in numbers and last.name in singles:
-            longer = Longer(
-                numbers[tuple(before)], singles[last.name] + last.added, last.forwards
-            )
+            longer = Longer(numbers[tuple(before)], singles[last.name] + last.added, last.forwards)
             number = numbers[sequence] = plan.longer[longer] = len(plan.symbols)
             plan.symbols.append(f"s{number}")
 
@@ -152,13 +149,7 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
     """The whole module as text."""
     parts = [DECLARATIONS, abi.MARKS_IR]
     symbols = plan.symbols
-    parts_of = {number: ((form,), (0,)) for number, form in plan.singles.items()}
-    for longer, number in plan.longer.items():
-        forms, forwards = parts_of[longer.before]
-        forms = (*forms, plan.singles[longer.last])
-        forwards = (*forwards, longer.forwards)
-        parts_of[number] = forms, forwards
-    for number, (forms, forwards) in parts_of.items():
+    for number, (forms, forwards) in _parts(plan).items():
         emitter = HandlerEmitter(
             symbols[number], forms, rules, pclmul=pclmul, counts=counts, forwards=forwards
         )
@@ -175,3 +166,14 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
     parts.append(DecoderEmitter(rules.isa.decoder.forms, plan.choices).emit())
     parts += [abi.ENTRIES_IR, abi.METADATA]
     return "\n".join(parts)
+
+
+def _parts(plan: ThreadedPlan) -> dict[int, tuple[tuple[Form, ...], tuple[int, ...]]]:
+    """What each handler runs, and what each part of that has from the one before."""
+    found: dict[int, tuple[tuple[Form, ...], tuple[int, ...]]] = {}
+    for number, form in plan.singles.items():
+        found[number] = (form,), (0,)
+    for longer, number in plan.longer.items():
+        forms, forwards = found[longer.before]
+        found[number] = (*forms, plan.singles[longer.last]), (*forwards, longer.forwards)
+    return found

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 # Raised with every change of what is generated for the same rules; part of the key.
-VERSION = 9
+VERSION = 10
 
 # Symbols of the blob.
 ENTRIES = ("enter", "step", "decode_words")
@@ -150,7 +150,8 @@ def context_offset(field: str) -> int:
     return int(getattr(Context, field).offset)
 
 
-# Flags of `Context.exit_kind`: the price was more than was left; it was one of several instructions.
+# Flags of `Context.exit_kind`: the price was more than was left; the first instruction of several
+# is to be run alone.
 OVER, ALONE = 1 << 8, 1 << 9
 UNDO_SHIFT = 16
 
@@ -176,7 +177,8 @@ def tail_call(
     """IR that ends a handler by going to *target*."""
     return (
         f"musttail call ghccc void {target}(ptr %st, ptr %mem, ptr %flags, i64 {left}, "
-        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 %base, i64 {a}, i64 {b}, i64 {c})\n  ret void"
+        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 %base, i64 {a}, i64 {b}, i64 {c})\n"
+        "  ret void"
     )
 
 

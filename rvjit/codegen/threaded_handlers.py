@@ -16,7 +16,6 @@ from rvjit.machine.pages import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, READABLE, STOR
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit
 
-
 _BOTH = -1  # among the fields of a record: two registers at once
 
 
