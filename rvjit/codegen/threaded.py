@@ -16,8 +16,8 @@ from rvjit.codegen.threaded_decoder import (
     DecoderEmitter,
     Kind,
     decode_text,
-    extend_text,
 )
+from rvjit.codegen.threaded_extend import extend_text
 from rvjit.codegen.threaded_fusion import FusedEmitter, MatcherEmitter
 from rvjit.codegen.threaded_handlers import (
     Form,

@@ -63,9 +63,26 @@ class FusedEmitter(HandlerEmitter):
             self._step(step)
         if not self._fusion.ends_block:
             self._store_all()
-            distance = text.value(f"shl i64 {self._length()}, {abi.RECORD_SHIFT}")
-            text.emit(self._dispatch(self._place("%rec", distance), Watch.NOTHING))
+            self._go_on()
         return self._function()
+
+    def _go_on(self) -> None:
+        """Dispatch what is behind all members.
+
+        A branch for each length they may have: it is predicted, where an address that is computed
+        from the record would hold up whatever is done with the next one.
+        """
+        text = self._text
+        count = len(self._fusion.members)
+        lengths = range(2 * count, 4 * count + 1, 2)
+        labels = {length: self._new_label() for length in lengths}
+        *cases, last = labels.items()
+        shown = " ".join(f"i64 {length}, label %{label}" for length, label in cases)
+        text.emit(f"switch i64 {self._length()}, label %{last[1]} [ {shown} ]")
+        for length, label in labels.items():
+            self._label(label)
+            record = self._place("%rec", length << abi.RECORD_SHIFT)
+            text.emit(self._dispatch(record, Watch.NOTHING))
 
     def _step(self, step: Pattern) -> None:
         text = self._text

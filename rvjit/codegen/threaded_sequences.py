@@ -55,78 +55,70 @@ def _step(word: str) -> Step:
 
 
 TABLE = """
-add: add add.uw<1 bltu<2 c.add c.ldsp lbu<1 sltu<1
-addi: add.uw addi bltu+1<1 c.addi c.beqz c.jr+1 c.sw c.xor lui srliw<1
-addiw: bgeu<1 c.and<2 c.mv sltiu<1
-and: and c.add c.and c.ldsp sltu
-andi: beq+1 beq<1
+add: add add.uw<1 bltu<2 c.add c.ldsp lbu<1
+addi: add.uw addi bltu+1<1 c.addi c.beqz c.jr+1 c.sw c.xor lui
+addiw: bgeu<1 c.and<2 sltiu<1
+and: and c.add c.and sltu
+andi: beq+1
 andn: xor
 auipc: jalr+2<1
-c.add: add andi c.add c.ld c.lw<1 c.or c.sd lw mulhu rori sltu srliw sub xor
+c.add: add andi c.add c.ld c.lw<1 c.sd lw rori sltu xor
 c.addi: addi beq beq+1 bltu+1 bne+1 c.add c.addi c.bnez+1 c.jr c.mv c.sd c.sdsp<1 c.sw<2 sd sw<2
-c.addiw: addw c.addi minu<1
-c.and: c.xor
-c.andi: beq+1 c.add<1
+c.addiw: c.addi minu<1
+c.andi: beq+1
 c.ld: c.addiw c.bnez+1<1 c.ld c.sd c.sdsp<2 ld sh3add
-c.ldsp: c.ldsp xor
-c.li: addi andn bgeu c.j c.j+1 c.jr c.li
-c.lw: addw bgeu<2 c.addiw c.lw c.slli<1 sh3add<1
-c.mv: bltu bne+1 c.bnez+1 c.j c.j+1 c.jr+2 c.li c.mv divu lbu remuw sd
-c.or: c.add c.addi c.or c.sd<2 xor
-c.sd: c.add c.j+1 c.mv c.sd sh3add
-c.sdsp: bne c.sdsp xor xori
+c.ldsp: c.ldsp
+c.li: addi andn bgeu c.j c.jr c.li
+c.lw: addw bgeu<2 c.addiw c.lw sh3add<1
+c.mv: bltu bne+1 c.bnez+1 c.j c.j+1 c.jr+2 c.li c.mv divu lbu remuw
+c.or: c.addi c.or c.sd<2 xor
+c.sd: c.j+1 c.mv
+c.sdsp: bne c.sdsp
 c.slli: c.add c.slli c.srli
 c.srai: c.and<1
-c.srli: c.add c.srli c.xor mul
-c.sub: addiw<1 blt+1<2
-c.sw: c.addi c.sw sw
-c.xor: andi<1 c.or c.xor rori roriw slli<1 sltiu<1 sltu<2 srli srliw xor
-lbu: addi bltu<2 bne+1<1 c.andi<1 c.bnez+1<1 c.lw c.slli c.xor<1 lbu sh3add
-ld: c.add ld
+c.srli: c.srli mul
+c.sub: addiw<1
+c.sw: c.addi c.sw
+c.xor: andi<1 c.or c.xor rori roriw slli<1 sltiu<1 sltu<2 srli srliw
+lbu: addi bltu<2 bne+1<1 c.andi<1 c.bnez+1<1 c.lw c.xor<1 lbu
+ld: ld
 lh: lh
-lhu: beq<1 lhu
+lhu: beq<1
 lui: addi<1 ld<1 lui
-lw: addi lw
+lw: lw
 lwu: lwu
 mul: and c.add c.jr c.srli<1 c.sw<2 mul mulhu remu<1 srli<1 srliw<1
 mulhu: c.srli<1 mul
-or: bne+1 c.add or slli
+or: bne+1 or slli
 remu: andi
 rori: c.add<2 c.xor rori
 roriw: roriw
 sb: c.mv sb
 sd: c.jr sd
-sh: sh
 sh1add: c.slli<1
 sh2add: c.lw<1
-sh3add: c.ld<1 c.sd<1 sh3add
+sh3add: c.ld<1 sh3add
 sh3add.uw: c.lw<1 c.sd<1 sh3add.uw
-slli: add<2 addiw<1 c.slli c.srli<1 c.xor<1 xor<1
+slli: add<2 addiw<1 c.srli<1 c.xor<1 xor<1
 slliw: c.xor<1 xor<1
 sltiu: c.addi sub
 sltu: addi c.add c.jr
-srli: c.or c.slli slli srli
+srli: c.or c.slli slli
 srliw: c.mv c.xor<2 slli
 sub: c.add sltu
 subw: c.and<1
 xor: add c.add c.ldsp mul<1 xor xori
 xori: c.li
-add add: sltu
-add c.add: sltu
 addi add.uw: lbu<1
 addi addi: addi
-addi c.addi: bltu+1 lw<1
+addi c.addi: lw<1
 addi c.sw: c.sw
-addi srliw<1: sh3add<1
 addiw c.and<2: c.addw
-addiw c.mv: bltu
 addiw sltiu<1: sltiu
-and c.add: sltu srai
+and c.add: srai
 and c.and: c.xor<1
-andn xor: c.sdsp<2
 c.add andi: c.sw<2 c.xor<1
 c.add c.add: c.add sltu xor
-c.add c.or: xor
 c.add c.sd: c.j+1 c.jr
 c.add rori: c.xor c.xor<1 xor
 c.add sltu: c.add
@@ -137,7 +129,7 @@ c.addi c.addi: bltu+1 c.addiw
 c.addi c.mv: beq+1 bne+1
 c.addi c.sd: c.beqz c.jr
 c.addi c.sdsp<1: c.sdsp
-c.addi sd: bne+1 sw
+c.addi sd: sw
 c.addiw c.addi: bne+1 minu
 c.addiw minu<1: c.sw<2
 c.ld c.addiw: bge<1
@@ -145,20 +137,17 @@ c.ld c.ld: addw beq+1<2 ld
 c.ld c.sd: c.bnez+1
 c.ld ld: c.sd<2 ld
 c.ldsp c.ldsp: c.ldsp
-c.ldsp xor: c.ldsp
 c.li andn: c.beqz<1
-c.li c.li: c.li
 c.lw addw: bgeu<1
 c.lw c.addiw: bltu<1
 c.lw c.lw: addi bltu<2
-c.lw c.slli<1: add<2
 c.mv c.li: bltu bltu+1
 c.mv c.mv: c.jr+2 c.sd or
 c.mv lbu: c.addiw
 c.or c.or: c.beqz<1
 c.sd c.mv: bltu+1 c.mv
 c.sdsp c.sdsp: c.sdsp
-c.slli c.add: c.j c.ld<1 c.lw<1
+c.slli c.add: c.ld<1 c.lw<1
 c.slli c.slli: c.srli
 c.slli c.srli: c.add
 c.srli mul: c.beqz
@@ -168,17 +157,12 @@ c.xor rori: c.xor
 c.xor roriw: c.or xor<2
 c.xor sltu<2: c.addw<2
 c.xor srli: c.slli c.xor<1
-c.xor srliw: c.xor<1 srliw
 lbu addi: bltu bltu+1 bne<2
 lbu c.andi<1: c.bnez+1<1
-lbu c.slli: c.add<1
 lbu c.xor<1: andi<1 sltu<2
 lbu lbu: bne<2 c.lw c.slli sh3add
-ld ld: bgeu<2 ld
-lh lh: bge+1<1
-lhu lhu: bne<2
+ld ld: bgeu<2
 lui ld<1: mul
-mul and: sltu
 mul c.add: c.addiw c.sub<1 sltu<1
 mul c.srli<1: slli<1
 mul c.sw<2: bltu+1
@@ -192,12 +176,10 @@ or slli: c.or<2 or
 remu andi: c.beqz+1<1
 rori c.add<2: xor<1
 rori c.xor: rori xor
-rori rori: c.add
-roriw roriw: c.add c.and
-sd sd: c.jr sd
+roriw roriw: c.and
+sd sd: sd
 sh2add c.lw<1: c.jr+1<1 srliw
 sh3add c.ld<1: lbu
-sh3add c.sd<1: c.j+1
 sh3add.uw c.lw<1: add.uw
 slli add<2: c.ld<1
 slli c.srli<1: c.addi<1
@@ -205,13 +187,11 @@ slli c.xor<1: sw
 slli xor<1: srliw<1
 sltu c.add: add and c.add mulhu
 srli c.or: slli
-srli c.slli: add c.or or
-srli slli: c.or<1 c.xor xor
+srli c.slli: c.or or
 srliw c.mv: bne
 srliw slli: srliw
 sub c.add: srl
 xor c.add: rori
-xor c.ldsp: xor<2
 xor xor: xor
 xori c.li: and
 addi add.uw lbu<1: sh2add.uw
@@ -220,29 +200,24 @@ and c.and c.xor<1: c.lw
 c.add andi c.sw<2: c.jr
 c.add andi c.xor<1: andi
 c.add c.add c.add: c.add
-c.add c.add sltu: c.add
-c.add c.add xor: add
 c.add rori c.xor<1: rori
-c.add sltu c.add: c.andi<1 mulhu sltu
+c.add sltu c.add: sltu
 c.addi addi c.sd<2: c.add c.sd
 c.addi c.addi c.addiw: c.bnez+1
 c.addi sd sw: c.j+1
-c.ld c.ld ld: c.ld
 c.ld ld ld: addi
 c.ldsp c.ldsp c.ldsp: c.ldsp
 c.mv c.mv c.sd: c.j c.lw
 c.mv c.mv or: c.or<1
-c.sd c.mv c.mv: bge blt
+c.sd c.mv c.mv: blt
 c.sdsp c.sdsp c.sdsp: c.addi4spn c.sdsp
 c.slli c.add c.lw<1: c.jr+1<1 srliw
 c.xor roriw c.or: roriw
 c.xor roriw xor<2: roriw
 c.xor sltu<2 c.addw<2: bltu+1<2
-c.xor srli c.slli: c.add
 lbu c.xor<1 sltu<2: c.lw
 lbu lbu c.slli: c.slli sll
 lbu lbu sh3add: rol sh3add
-ld ld ld: ld
 mul c.add c.addiw: srai
 mul c.add c.sub<1: bgeu+1
 mul mul c.addw<2: mulw
@@ -250,20 +225,16 @@ mul mul c.srli: srli
 mul mulhu c.srli<1: c.jr
 mul srli<1 c.xor: and<1
 or or or: slliw
-or slli c.or<2: xor
 or slli or: srliw
 rori c.xor xor: bne+1
-roriw roriw c.add: roriw
 roriw roriw c.and: andn
-sd sd sd: sd
 sh3add c.ld<1 lbu: c.add
 sh3add.uw c.lw<1 add.uw: bgeu
 slli c.srli<1 c.addi<1: sb<2
 slli xor<1 srliw<1: c.xor<2 xor<1
 sltu c.add c.add: sltu
-srli c.slli c.or: add c.add
 srliw slli srliw: slli
 sub c.add srl: c.ld
-xor xor xor: lw xor
+xor xor xor: xor
 xori c.li and: c.beqz<1
 """
