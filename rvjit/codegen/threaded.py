@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rvjit.codegen import abi as region_abi
@@ -16,12 +16,20 @@ from rvjit.codegen.threaded_decoder import (
     DecoderEmitter,
     Kind,
     decode_text,
-    pair_text,
 )
+from rvjit.codegen.threaded_extend import extend_text
 from rvjit.codegen.threaded_fusion import FusedEmitter, MatcherEmitter
-from rvjit.codegen.threaded_handlers import Form, HandlerEmitter, Watch, is_direct, store_cold
-from rvjit.codegen.threaded_pairs import pairs
+from rvjit.codegen.threaded_handlers import (
+    Form,
+    HandlerEmitter,
+    Watch,
+    form_of,
+    is_direct,
+    store_cold,
+)
+from rvjit.codegen.threaded_sequences import Sequence, Step, sequences
 from rvjit.isa.fusion import Fusion
+from rvjit.isa.isa import Isa
 from rvjit.isa.spec import Effects, Expansion, InsnSpec, System
 from rvjit.machine.rules import Rules
 
@@ -35,20 +43,20 @@ class ThreadedPlan:
 
     symbols: list[str]  # by number
     singles: dict[int, Form]  # handlers of one instruction
-    choices: dict[tuple[InsnSpec, int], Choice]
-    doubles: dict[Double, int]  # handlers of two
+    choices: dict[Form, Choice]
+    longer: dict[Longer, int]  # handlers of several
     fused: dict[Fusion, int]  # handlers of fused operations
 
 
 @dataclass(frozen=True)
-class Double:
-    """A handler of two instructions: the numbers of their own, and what goes between them.
+class Longer:
+    """A handler of several instructions, by that of all *before* the last, and that of the last.
 
-    *forwards* has bit 0 where rs1 of the second is the result of the first, bit 1 for rs2.
+    *forwards* has bit 0 where rs1 of the last is the result of the one before, bit 1 for rs2.
     """
 
-    first: int
-    second: int
+    before: int
+    last: int
     forwards: int
 
 
@@ -74,22 +82,18 @@ def make_plan(rules: Rules) -> ThreadedPlan:
     """Number the handlers that instructions under *rules* need."""
     plan = ThreadedPlan(["undecoded", *abi.MARKS.values(), "exact"], {}, {}, {}, {})
     exact = len(plan.symbols) - 1
-    for form in rules.isa.decoder.forms:
-        spec = form.base if isinstance(form, Expansion) else form
-        length = form.row.length
-        if (spec, length) in plan.choices:
+    for form, name in named_forms(rules.isa).items():
+        effects = form.spec.effects
+        if effects.system is System.EBREAK and rules.ebreak_stops:
+            plan.choices[form] = Choice(exact, Kind.PLAIN, ends=True)
             continue
-        if spec.effects.system is System.EBREAK and rules.ebreak_stops:
-            plan.choices[spec, length] = Choice(exact, Kind.PLAIN, ends=True)
-            continue
-        kind, variants = _variants(spec, length)
-        ends = _ends(spec.effects)
-        plan.choices[spec, length] = Choice(len(plan.symbols), kind, ends=ends)
+        kind, variants = _variants(form)
+        plan.choices[form] = Choice(len(plan.symbols), kind, ends=_ends(effects))
         for variant in variants:
             number = len(plan.symbols)
             plan.singles[number] = variant
-            plan.symbols.append(f"h{number}.{spec.name}.{length}")
-    _add_pairs(plan)
+            plan.symbols.append(f"h{number}.{name}")
+    _add_sequences(plan, rules.isa)
     for fusions in rules.isa.decoder.fusions.values():
         for fusion in fusions:
             number = plan.fused[fusion] = len(plan.symbols)
@@ -97,33 +101,42 @@ def make_plan(rules: Rules) -> ThreadedPlan:
     return plan
 
 
-def _add_pairs(plan: ThreadedPlan) -> None:
-    """Number the handlers of two instructions, as far as the ISA has them."""
-    first_number: dict[tuple[str, int], int] = {}
-    for (spec, length), choice in plan.choices.items():
-        first_number.setdefault((spec.name, length), choice.number)
-    for pair in pairs():
-        if pair.first in first_number and pair.second in first_number:
-            double = Double(
-                first_number[pair.first], first_number[pair.second] + pair.added, pair.forwards
-            )
-            number = len(plan.symbols)
-            plan.doubles[double] = number
-            plan.symbols.append(f"p{number}")
+def named_forms(isa: Isa) -> dict[Form, str]:
+    """What has handlers of its own, with the name of the encoding that fixes the least."""
+
+    def fixes(encoding: InsnSpec | Expansion) -> int:
+        operands = encoding.operands.values() if isinstance(encoding, Expansion) else ()
+        return sum(isinstance(each, int) for each in operands)
+
+    forms: dict[Form, str] = {}
+    for encoding in sorted(isa.decoder.forms, key=fixes):
+        forms.setdefault(form_of(encoding), encoding.name)
+    return forms
 
 
-def _variants(spec: InsnSpec, length: int) -> tuple[Kind, list[Form]]:
-    effects = spec.effects
+def _add_sequences(plan: ThreadedPlan, isa: Isa) -> None:
+    """Number the handlers of several instructions, as far as the ISA has them."""
+    singles = {name: plan.choices[form].number for form, name in named_forms(isa).items()}
+    numbers: dict[Sequence, int] = {(Step(name),): number for name, number in singles.items()}
+    for sequence in sequences():
+        *before, last = sequence
+        if tuple(before) in numbers and last.name in singles:
+            longer = Longer(numbers[tuple(before)], singles[last.name] + last.added, last.forwards)
+            number = numbers[sequence] = plan.longer[longer] = len(plan.symbols)
+            plan.symbols.append(f"s{number}")
+
+
+def _variants(form: Form) -> tuple[Kind, list[Form]]:
+    effects = form.spec.effects
     if effects.jump is None:
-        return Kind.PLAIN, [Form(spec, length)]
+        return Kind.PLAIN, [form]
+    counted = replace(form, watch=Watch.COUNT)
     if effects.jump.condition is not None:
-        return Kind.BRANCH, [Form(spec, length), Form(spec, length, Watch.COUNT)]
-    linking = Form(spec, length, Watch.COUNT, links=True)
+        return Kind.BRANCH, [form, counted]
+    linking = replace(counted, links=True)
     if is_direct(effects):
-        plain = [Form(spec, length), Form(spec, length, Watch.COUNT)]
-        return Kind.JUMP, [*plain, linking]
-    plain = [Form(spec, length, Watch.LIMIT), Form(spec, length, Watch.COUNT)]
-    return Kind.INDIRECT, [*plain, linking]
+        return Kind.JUMP, [form, counted, linking]
+    return Kind.INDIRECT, [replace(form, watch=Watch.LIMIT), counted, linking]
 
 
 def _ends(effects: Effects) -> bool:
@@ -136,19 +149,9 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
     """The whole module as text."""
     parts = [DECLARATIONS, abi.MARKS_IR]
     symbols = plan.symbols
-    for number, form in plan.singles.items():
-        emitter = HandlerEmitter(symbols[number], (form,), rules, pclmul=pclmul, counts=counts)
-        parts.append(emitter.emit())
-    for double, number in plan.doubles.items():
-        forms = plan.singles[double.first], plan.singles[double.second]
+    for number, (forms, forwards) in _parts(plan).items():
         emitter = HandlerEmitter(
-            symbols[number],
-            forms,
-            rules,
-            pclmul=pclmul,
-            counts=counts,
-            single=symbols[double.first],
-            forwards=double.forwards,
+            symbols[number], forms, rules, pclmul=pclmul, counts=counts, forwards=forwards
         )
         parts.append(emitter.emit())
     for fusion, number in plan.fused.items():
@@ -158,19 +161,19 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
         parts.append(MatcherEmitter(rules.isa.decoder.fusions, plan.fused, plan.choices).emit())
     parts += [abi.COLD_IR, *(store_cold(size) for size in (1, 2, 4, 8))]
     parts += [region_abi.STORE_SLOW_IR, FETCH_IR, decode_text(fuses=bool(plan.fused))]
-    parts.append(pair_text(_pairs(plan)))
+    numbers = {(each.before, each.last, each.forwards): n for each, n in plan.longer.items()}
+    parts.append(extend_text(numbers))
     parts.append(DecoderEmitter(rules.isa.decoder.forms, plan.choices).emit())
     parts += [abi.ENTRIES_IR, abi.METADATA]
     return "\n".join(parts)
 
 
-def _pairs(plan: ThreadedPlan) -> dict[tuple[int, int, int], int]:
-    """The handler for every pair of handlers and every way in which the second uses the first."""
-    found: dict[tuple[int, int, int], int] = {}
-    for double, number in plan.doubles.items():
-        found[double.first, double.second, double.forwards] = number
-    for double, number in plan.doubles.items():
-        if not double.forwards:
-            for forwards in (1, 2, 3):
-                found.setdefault((double.first, double.second, forwards), number)
+def _parts(plan: ThreadedPlan) -> dict[int, tuple[tuple[Form, ...], tuple[int, ...]]]:
+    """What each handler runs, and what each part of that has from the one before."""
+    found: dict[int, tuple[tuple[Form, ...], tuple[int, ...]]] = {}
+    for number, form in plan.singles.items():
+        found[number] = (form,), (0,)
+    for longer, number in plan.longer.items():
+        forms, forwards = found[longer.before]
+        found[number] = (*forms, plan.singles[longer.last]), (*forwards, longer.forwards)
     return found

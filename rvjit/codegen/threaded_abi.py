@@ -14,23 +14,26 @@ The record of a fused operation has up to five registers, in `ROLES`, and its by
 Beside each record is a **side**: u32 count of rounds of counted visits, u32 offset of the handler
 that a mark (`Marks`) hides.
 
-A **handler** is a native function that runs the instruction of one record, or of two that follow
+A **handler** is a native function that runs the instruction of one record, or of some that follow
 each other, and goes to the handler of the next::
 
-    void handler(state, memory, page_flags, left, record, code, context, limit, a, b, c)   ghccc
+    void handler(state, memory, page_flags, left, record, code, context, limit, base, a, b, c) ghccc
 
-* *memory* is the host's address of guest address 0, whether or not the guest may use that.
+* *memory* is the host's address of guest address 0, whether or not the guest may use that; *base*
+  is the first guest address that it may use.
 * *limit* is what the limit word was at the entry, or the cycles then if those were more; *left* is
   how many cycles there are up to it. A handler takes its price from *left* before anything else;
-  where that would go below zero it leaves with `Exit.LIMIT` and nothing done.
+  where that would go below zero it leaves with `Exit.LIMIT` and nothing done. One of several
+  instructions leaves with `ALONE`, and `enter` runs the first by itself.
 * Transfers backwards and through registers compare the limit word with *limit* and leave with
   `Exit.LIMIT` where somebody has zeroed it. `Context.needed` is 0 then; otherwise it is what the
   limit would have to be for the next instruction. They count the visit if the code is made so;
   `enter` always does.
 * pc is derived from *record*; `State.pc` and `State.cycles` are stale, and the slot of `State.pc`
   is written by instructions whose destination is x0.
-* Every exit stores pc, cycles and exit_reason. What cannot be done here (faults, stores to code)
-  leaves with `Exit.EXACT` and the state from before the instruction.
+* A handler leaves by returning, with the fields `exit_...` of the context set; from these `enter`
+  makes pc, cycles and exit_reason. What cannot be done here (faults, stores to code) leaves with
+  `Exit.EXACT` and the state from before the instruction.
 * *a*, *b*, *c* pass values to the cold functions and are otherwise undefined.
 
 The functions for Python, in the C convention::
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 # Raised with every change of what is generated for the same rules; part of the key.
-VERSION = 3
+VERSION = 12
 
 # Symbols of the blob.
 ENTRIES = ("enter", "step", "decode_words")
@@ -79,6 +82,9 @@ SINK = word_of("pc")
 
 # Bytes of code before and after the span to which a jump may lead without a check.
 REACH = 1 << 21
+
+# Most instructions that one handler runs.
+LONGEST_SEQUENCE = 4
 
 # Instructions decoded ahead of the one that is asked for.
 DECODE_AHEAD = 64
@@ -125,6 +131,11 @@ class Context(ctypes.Structure):
         ("hot_threshold", ctypes.c_uint64),
         ("first_visits", ctypes.c_uint64),  # 0..255: what a new record has left; 0 is 256
         ("charged", ctypes.c_uint64),  # cycles between all entries and exits so far
+        # How a handler left: the record to go on at, cycles left, and an `Exit` with flags. What
+        # was taken but not spent is above `UNDO_SHIFT`.
+        ("exit_record", ctypes.c_uint64),
+        ("exit_left", ctypes.c_uint64),
+        ("exit_kind", ctypes.c_uint64),
     ]
 
 
@@ -139,10 +150,15 @@ def context_offset(field: str) -> int:
     return int(getattr(Context, field).offset)
 
 
+# Flags of `Context.exit_kind`: the price was more than was left; the first instruction of several
+# is to be run alone.
+OVER, ALONE = 1 << 8, 1 << 9
+UNDO_SHIFT = 16
+
 PARAMETERS = (
     "ptr noalias noundef %st, ptr noalias noundef %mem, ptr noalias noundef %flags, i64 %left, "
     "ptr noalias noundef %rec, ptr noalias noundef %code, ptr noalias noundef %cx, i64 %limit, "
-    "i64 %a, i64 %b, i64 %c"
+    "i64 %base, i64 %a, i64 %b, i64 %c"
 )
 ATTRIBUTES = 'nounwind "no-builtins" "no-jump-tables"="true"'
 UNLIKELY = "!prof !0"
@@ -161,8 +177,26 @@ def tail_call(
     """IR that ends a handler by going to *target*."""
     return (
         f"musttail call ghccc void {target}(ptr %st, ptr %mem, ptr %flags, i64 {left}, "
-        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 {a}, i64 {b}, i64 {c})\n  ret void"
+        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 %base, i64 {a}, i64 {b}, i64 {c})\n"
+        "  ret void"
     )
+
+
+def leave(
+    kind: int | str, *, undo: int = 0, left: str = "%left", record: str = "%rec", prefix: str = "x"
+) -> str:
+    """IR that leaves to `enter`; *undo* goes back to *left*; *prefix* names its values."""
+    if isinstance(kind, int):
+        kind |= undo << UNDO_SHIFT
+    places = "\n  ".join(
+        f"%{prefix}.{field} = getelementptr inbounds i8, ptr %cx, i64 {context_offset(field)}"
+        for field in ("exit_record", "exit_left", "exit_kind")
+    )
+    return f"""{places}
+  store ptr {record}, ptr %{prefix}.exit_record
+  store i64 {left}, ptr %{prefix}.exit_left
+  store i64 {kind}, ptr %{prefix}.exit_kind
+  ret void"""
 
 
 def dispatch(record: str = "%rec", left: str = "%left", prefix: str = "d") -> str:
@@ -192,7 +226,7 @@ define internal ghccc void @{MARKS[mark]}({PARAMETERS}) {ATTRIBUTES} {{
   %stops = icmp eq i64 %bit, 0
   br i1 %stops, label %stop, label %pass
 stop:
-  {tail_call("@leave", a=str(int(_REASONS[mark])))}
+  {leave(int(_REASONS[mark]))}
 pass:
   {tail_call("@hidden")}
 }}
@@ -206,7 +240,7 @@ define internal ghccc void @undecoded({PARAMETERS}) {ATTRIBUTES} {{
   %same = icmp eq i64 %word, %limit
   br i1 %same, label %decode, label %stop, !prof !0
 stop:
-  {tail_call("@stopped")}
+  {leave(int(Exit.LIMIT), prefix="s")}
 decode:
   %failed = call i64 @decode(ptr %cx, ptr %rec)
   %reason = sub i64 %failed, 1
@@ -215,45 +249,16 @@ decode:
 ready:
   {dispatch()}
 bad:
-  {tail_call("@leave", a="%reason")}
+  {leave("%reason")}
 }}
 {_mark(Marks.ENTER)}
 {_mark(Marks.BREAKPOINT)}
 """
 
 COLD_IR = f"""
-; Leave with reason a.
-define internal ghccc void @leave({PARAMETERS}) {ATTRIBUTES} {{
-  %r = ptrtoint ptr %rec to i64
-  %i = lshr i64 %r, {RECORD_SHIFT}
-  {of_context("bias", "pc_bias")}
-  %pc = add i64 %i, %bias
-  %cycles = sub i64 %limit, %left
-  {_store_state("pc", "%pc")}
-  {_store_state("cycles", "%cycles")}
-  {_store_state("exit_reason", "%a")}
-  ret void
-}}
-
-; The price a, taken already, was more than was left.
-define internal ghccc void @over({PARAMETERS}) {ATTRIBUTES} {{
-  %before = add i64 %left, %a
-  %needed = sub i64 %limit, %left
-  %p.needed = getelementptr inbounds i8, ptr %cx, i64 {context_offset("needed")}
-  store i64 %needed, ptr %p.needed
-  {tail_call("@leave", left="%before", a=str(int(Exit.LIMIT)))}
-}}
-
-; Somebody has zeroed the limit word.
-define internal ghccc void @stopped({PARAMETERS}) {ATTRIBUTES} {{
-  %p.needed = getelementptr inbounds i8, ptr %cx, i64 {context_offset("needed")}
-  store i64 0, ptr %p.needed
-  {tail_call("@leave", a=str(int(Exit.LIMIT)))}
-}}
-
 ; Leave this instruction to the reference.
 define internal ghccc void @exact({PARAMETERS}) {ATTRIBUTES} {{
-  {tail_call("@leave", a=str(int(Exit.EXACT)))}
+  {leave(int(Exit.EXACT))}
 }}
 
 ; 256 counted visits of rec are over.
@@ -273,7 +278,7 @@ define internal ghccc void @visited({PARAMETERS}) {ATTRIBUTES} {{
   %hot = icmp eq i64 %wide, %threshold
   br i1 %hot, label %leave, label %go
 leave:
-  {tail_call("@leave", a=str(int(Exit.HOT)))}
+  {leave(int(Exit.HOT))}
 go:
   {dispatch()}
 }}
@@ -297,7 +302,7 @@ decode:
   %good = icmp eq i64 %failed, 0
   br i1 %good, label %go, label %bad
 bad:
-  {tail_call("@leave", a="%reason")}
+  {leave("%reason")}
 go:
   %offset = load i32, ptr %side
   %w = zext i32 %offset to i64
@@ -313,14 +318,32 @@ def _load_state(field: str) -> str:
 
 
 ENTRIES_IR = f"""
+; Offset of the handler of the one instruction at pc, where a record has several; 0 for none.
+define internal i64 @single(ptr noalias %cx, i64 %pc) {ATTRIBUTES} {{
+  %fetched = call {{ i64, i64 }} @fetch(ptr %cx, i64 %pc)
+  %wide = extractvalue {{ i64, i64 }} %fetched, 0
+  %word = trunc i64 %wide to i32
+  %pair = call {{ i64, i64 }} @decode_word(i32 %word)
+  %first = extractvalue {{ i64, i64 }} %pair, 0
+  %number = and i64 %first, 65535
+  {of_context("handlers", "handlers")}
+  %table = inttoptr i64 %handlers to ptr
+  %where = getelementptr i32, ptr %table, i64 %number
+  %offset = load i32, ptr %where
+  %result = zext i32 %offset to i64
+  ret i64 %result
+}}
+
 define void @enter(ptr noalias %cx) {ATTRIBUTES} {{
   {of_context("state", "state")}
   {of_context("memory", "memory")}
   {of_context("page_flags", "page_flags")}
   {of_context("blob", "code")}
   {of_context("records", "records")}
-  {of_context("base", "code_base")}
+  {of_context("code_base", "code_base")}
   {of_context("size", "code_size")}
+  {of_context("base", "base")}
+  {of_context("bias", "pc_bias")}
   %st = inttoptr i64 %state to ptr
   %mem = inttoptr i64 %memory to ptr
   %flags = inttoptr i64 %page_flags to ptr
@@ -332,7 +355,7 @@ define void @enter(ptr noalias %cx) {ATTRIBUTES} {{
   %higher = icmp ugt i64 %cycles, %word
   %limit = select i1 %higher, i64 %cycles, i64 %word
   %left = sub i64 %limit, %cycles
-  %d = sub i64 %pc, %base
+  %d = sub i64 %pc, %code_base
   %inside = icmp ult i64 %d, %size
   %odd = trunc i64 %pc to i1
   %even = xor i1 %odd, true
@@ -352,10 +375,46 @@ go:
   %visits = load i8, ptr %p.visits
   %fewer = add i8 %visits, -1
   store i8 %fewer, ptr %p.visits
-  %over = icmp eq i8 %fewer, 0
-  %first = select i1 %over, ptr @visited, ptr %h
-  call ghccc void %first(ptr %st, ptr %mem, ptr %flags, i64 %left, ptr %rec, ptr %code, ptr %cx,
-    i64 %limit, i64 0, i64 0, i64 0)
+  %due = icmp eq i8 %fewer, 0
+  %first = select i1 %due, ptr @visited, ptr %h
+  br label %run
+run:
+  %handler = phi ptr [ %first, %go ], [ %single, %found ]
+  %from = phi ptr [ %rec, %go ], [ %at, %found ]
+  %there = phi i64 [ %left, %go ], [ %rest, %found ]
+  call ghccc void %handler(ptr %st, ptr %mem, ptr %flags, i64 %there, ptr %from, ptr %code,
+    ptr %cx, i64 %limit, i64 %base, i64 0, i64 0, i64 0)
+  {of_context("record", "exit_record")}
+  {of_context("over", "exit_left")}
+  {of_context("kind", "exit_kind")}
+  %at = inttoptr i64 %record to ptr
+  %undo = lshr i64 %kind, {UNDO_SHIFT}
+  %rest = add i64 %over, %undo
+  %index = lshr i64 %record, {RECORD_SHIFT}
+  %stopped = add i64 %index, %bias
+  %several = and i64 %kind, {ALONE}
+  %again = icmp ne i64 %several, 0
+  br i1 %again, label %alone, label %out
+alone:
+  %offset = call i64 @single(ptr %cx, i64 %stopped)
+  %single = getelementptr i8, ptr %code, i64 %offset
+  %unknown = icmp eq i64 %offset, 0
+  br i1 %unknown, label %out, label %found
+found:
+  br label %run
+out:
+  ; what is needed, where the price was too high
+  %too.high = and i64 %kind, {OVER}
+  %is.over = icmp ne i64 %too.high, 0
+  %price.limit = sub i64 %limit, %over
+  %needed = select i1 %is.over, i64 %price.limit, i64 0
+  %p.needed = getelementptr inbounds i8, ptr %cx, i64 {context_offset("needed")}
+  store i64 %needed, ptr %p.needed
+  %spent.now = sub i64 %limit, %rest
+  %reason = and i64 %kind, 255
+  {_store_state("pc", "%stopped")}
+  store i64 %spent.now, ptr %s.cycles
+  {_store_state("exit_reason", "%reason").replace("%p.exit_reason", "%p.why")}
   %after = load i64, ptr %s.cycles
   %spent = sub i64 %after, %cycles
   {of_context("before", "charged")}

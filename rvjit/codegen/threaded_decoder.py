@@ -8,6 +8,7 @@ from enum import Enum
 
 from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.text import FunctionText
+from rvjit.codegen.threaded_handlers import Form, expanded
 from rvjit.isa.encoding import COMPRESSED_BASE, OPCODE_BITS, OPCODE_BITS_COMPRESSED, Row
 from rvjit.isa.registers import RA
 from rvjit.isa.spec import Expansion, InsnSpec
@@ -67,13 +68,13 @@ class _Source:
     signed: bool = False
 
 
-Choices = Mapping[tuple[InsnSpec, int], Choice]
+Choices = Mapping[Form, Choice]
 
 
 class DecoderEmitter:
     """Emits ``{i64, i64} decode_word(i32)`` for *forms*, in the order in which they are tried.
 
-    *choices* has the handlers by instruction and length in bytes.
+    *choices* has the handlers.
     """
 
     def __init__(self, forms: Iterable[InsnSpec | Expansion], choices: Choices) -> None:
@@ -175,7 +176,7 @@ class DecoderEmitter:
         self, spec: InsnSpec, row: Row, names: Mapping[str, str | int], here: str
     ) -> None:
         """Go from the block *here* to the code that all forms of this shape share."""
-        choice = self._choices[spec, row.length]
+        choice = self._choices[expanded(spec, row.length, names)]
         rd, rs1, rs2, immediate = (
             _source(row, names.get(name, 0)) for name in ("rd", "rs1", "rs2", "imm")
         )
@@ -352,9 +353,19 @@ def decode_text(*, fuses: bool) -> str:
 
     It fetches as `rvjit.machine.fetch` does, and returns 0, or 1 more than the `Exit` where there
     is no instruction. A record that holds a mark keeps it; its handler goes to the side. Where
-    sequences are fused (*fuses*), the bytes behind matter too. ``pair(before, word)`` is the number
-    of the handler for two records in a row, or 0.
+    sequences are fused (*fuses*), the bytes behind matter too. Handlers of the instructions before
+    take in each one as far as there are such (see `threaded_extend`).
     """
+    earlier = range(1, abi.LONGEST_SEQUENCE)
+    phis = "\n  ".join(
+        f"%n{back} = phi i64 [ 0, %0 ], [ {f'%e{back - 1}' if back > 1 else '%number'}, %on ]\n  "
+        f"%r{back} = phi i64 [ 0, %0 ], [ {f'%r{back - 1}' if back > 1 else '%r'}, %on ]"
+        for back in earlier
+    )
+    extensions = "\n  ".join(
+        f"%e{back} = call i64 @extend(ptr %cx, i64 %n{back}, i64 %r{back}, i64 %before, i64 %first)"
+        for back in earlier
+    )
     last_page = "%word.page"
     look_on = ""
     if fuses:
@@ -381,9 +392,9 @@ define internal i64 @decode(ptr noalias %cx, ptr %rec) noinline {abi.ATTRIBUTES}
 next:
   %r = phi i64 [ %rec0, %0 ], [ %r.next, %on ]
   %count = phi i64 [ 0, %0 ], [ %count1, %on ]
-  ; the word of the instruction before this one, and its record
+  ; the word of the instruction before this one; handlers that end with it, and their records
   %before = phi i64 [ 0, %0 ], [ %first, %on ]
-  %before.r = phi i64 [ 0, %0 ], [ %r, %on ]
+  {phis}
   %at = inttoptr i64 %r to ptr
   %start = icmp eq i64 %count, 0
   %old = load i32, ptr %at
@@ -413,7 +424,7 @@ decode:
   %illegal = icmp eq i64 %first, 0
   br i1 %illegal, label %fail, label %good
 good:
-  ; a record behind the first that is there already is only looked at, to be paired
+  ; a record behind the first that is there already is only looked at, to be taken in
   %empty = icmp eq i32 %old, 0
   %fill = or i1 %empty, %start
   %number = and i64 %first, 65535
@@ -456,24 +467,9 @@ hide:
   %side0 = add i64 %sides, %s4
   %side = inttoptr i64 %side0 to ptr
   store i32 %handler, ptr %side
-  br label %move
+  br label %look.back
 look.back:
-  br i1 %start, label %move, label %try
-try:
-  %double = call i64 @pair(i64 %before, i64 %first)
-  %pairs = icmp ne i64 %double, 0
-  br i1 %pairs, label %unmarked, label %looked
-unmarked:
-  %before.at = inttoptr i64 %before.r to ptr
-  %before.handler = load i32, ptr %before.at
-  %before.mark = icmp ule i32 %before.handler, %last.mark
-  br i1 %before.mark, label %looked, label %set
-set:
-  %fp.handler = getelementptr i32, ptr %handlers, i64 %double
-  %double.handler = load i32, ptr %fp.handler
-  store i32 %double.handler, ptr %before.at
-  br label %looked
-looked:
+  {extensions}
   br i1 %fill, label %move, label %done
 move:
   %count1 = add i64 %count, 1
@@ -492,39 +488,6 @@ done:
   ret i64 0
 }}
 """
-
-
-def pair_text(doubles: Mapping[tuple[int, int, int], int]) -> str:
-    """``i64 pair(before, word)``: *doubles* has numbers by first, second and what is forwarded."""
-    text = FunctionText()
-    text.lines.append("entry:")
-    fields = [
-        field_of(text, "%before", AT_NUMBER, 0xFFFF),
-        field_of(text, "%word", AT_NUMBER, 0xFFFF),
-    ]
-    rd = field_of(text, "%before", AT_REGISTERS, 0xFF)
-    key = text.value(f"shl i64 {fields[0]}, 16")
-    key = text.value(f"or i64 {key}, {fields[1]}")
-    key = text.value(f"shl i64 {key}, 2")
-    for bit in (1, 2):
-        source = field_of(text, "%word", AT_REGISTERS + 8 * bit, 0xFF)
-        same = text.value(f"icmp eq i64 {rd}, {source}")
-        chosen = text.value(f"select i1 {same}, i64 {bit}, i64 0")
-        key = text.value(f"or i64 {key}, {chosen}")
-    numbers = sorted(set(doubles.values()))
-    cases = " ".join(
-        f"i64 {(first << 16 | second) << 2 | forwards}, label %n{number}"
-        for (first, second, forwards), number in doubles.items()
-    )
-    text.emit(f"switch i64 {key}, label %done [ {cases} ]")
-    for number in numbers:
-        text.lines.append(f"n{number}:")
-        text.emit("br label %done")
-    text.lines.append("done:")
-    incoming = ", ".join(["[ 0, %entry ]", *(f"[ {number}, %n{number} ]" for number in numbers)])
-    text.emit(f"ret i64 {text.value(f'phi i64 {incoming}')}")
-    head = f"define internal i64 @pair(i64 %before, i64 %word) {abi.ATTRIBUTES} {{"
-    return "\n".join([head, *text.lines, "}", ""])
 
 
 def field_of(text: FunctionText, name: str, low: int, mask: int) -> str:

@@ -29,6 +29,7 @@ from rvjit.isa.isa import LONGEST_FUSED
 from rvjit.isa.spec import InsnSpec
 from rvjit.machine.pages import EXECUTABLE, PAGE_SHIFT
 from rvjit.machine.rules import Rules
+from rvjit.machine.stop import Exit
 
 # Handlers that instructions of a kind have.
 _VARIANTS = {Kind.PLAIN: 1, Kind.BRANCH: 2, Kind.JUMP: 3, Kind.INDIRECT: 3}
@@ -57,14 +58,31 @@ class FusedEmitter(HandlerEmitter):
         price = self._prices[0]
         self._left = text.value(f"sub i64 %left, {price}")
         short = text.value(f"icmp ult i64 %left, {price}")
-        self._leave_if(short, abi.tail_call("@over", left=self._left, a=str(price)))
+        self._leave_if(short, int(Exit.LIMIT) | abi.OVER, undo=price)
         for step in self._fusion.steps:
             self._step(step)
         if not self._fusion.ends_block:
             self._store_all()
-            distance = text.value(f"shl i64 {self._length()}, {abi.RECORD_SHIFT}")
-            text.emit(self._dispatch(self._place("%rec", distance), Watch.NOTHING))
+            self._go_on()
         return self._function()
+
+    def _go_on(self) -> None:
+        """Dispatch what is behind all members.
+
+        A branch for each length they may have: it is predicted, where an address that is computed
+        from the record would hold up whatever is done with the next one.
+        """
+        text = self._text
+        count = len(self._fusion.members)
+        lengths = range(2 * count, 4 * count + 1, 2)
+        labels = {length: self._new_label() for length in lengths}
+        *cases, last = labels.items()
+        shown = " ".join(f"i64 {length}, label %{label}" for length, label in cases)
+        text.emit(f"switch i64 {self._length()}, label %{last[1]} [ {shown} ]")
+        for length, label in labels.items():
+            self._label(label)
+            record = self._place("%rec", length << abi.RECORD_SHIFT)
+            text.emit(self._dispatch(record, Watch.NOTHING))
 
     def _step(self, step: Pattern) -> None:
         text = self._text
@@ -136,7 +154,7 @@ class FusedEmitter(HandlerEmitter):
         return self._places[role]
 
     def _length(self) -> str:
-        return self._text.value(f"zext i8 {self._number(abi.AT_LENGTH)} to i64")
+        return self._number(abi.AT_LENGTH)
 
 
 @dataclass
@@ -290,8 +308,8 @@ class MatcherEmitter:
         """Numbers of the handlers that *spec* may have."""
         return [
             range(choice.number, choice.number + _VARIANTS[choice.kind])
-            for (each, _), choice in self._choices.items()
-            if each is spec
+            for form, choice in self._choices.items()
+            if form.spec is spec
         ]
 
     def _is_one_of(self, number: str, spec: InsnSpec) -> str:

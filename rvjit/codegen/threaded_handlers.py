@@ -1,7 +1,8 @@
-"""Effects to handlers of the threaded engine: LLVM functions that run one record or two."""
+"""Effects to handlers of the threaded engine: LLVM functions that run one record or some."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -9,11 +10,13 @@ from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.lower import Lowering
 from rvjit.codegen.text import FunctionText
 from rvjit.isa.expr import Op, Val
-from rvjit.isa.spec import Access, Atomic, Effects, InsnSpec, System
+from rvjit.isa.spec import Access, Atomic, Effects, Expansion, InsnSpec, System
 from rvjit.machine.layout import NO_RESERVATION, offset_of
 from rvjit.machine.pages import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, READABLE, STORE_FAST
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Exit
+
+_BOTH = -1  # among the fields of a record: two registers at once
 
 
 class Watch(IntEnum):
@@ -25,6 +28,19 @@ class Watch(IntEnum):
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """What a form says of its operands: numbers that all its words have in common.
+
+    With *in_place* rd is rs1. These need no look at the record, which has them all the same.
+    """
+
+    rs1: int | None = None
+    rs2: int | None = None
+    imm: int | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
 class Form:
     """What a handler is made for: an instruction, its length in bytes, its kind of transfer.
 
@@ -33,8 +49,30 @@ class Form:
 
     spec: InsnSpec
     length: int
+    fixed: Fixed
     watch: Watch = Watch.NOTHING
     links: bool = False
+
+
+def form_of(encoding: InsnSpec | Expansion) -> Form:
+    """What words of *encoding* are, the kind of transfer apart."""
+    if isinstance(encoding, InsnSpec):
+        return Form(encoding, encoding.row.length, Fixed())
+    return expanded(encoding.base, encoding.row.length, encoding.operands)
+
+
+def expanded(spec: InsnSpec, length: int, operands: Mapping[str, str | int]) -> Form:
+    """What a spelling of *spec* is whose *operands* are numbers or names of fields."""
+    row = spec.row
+
+    def number(name: str) -> int | None:
+        value = operands.get(name, 0)
+        used = (row.immediate if name == "imm" else name) in row.operands
+        return value if used and isinstance(value, int) else None
+
+    in_place = operands.get("rd", 0) != 0 and operands.get("rd") == operands.get("rs1")
+    rs1 = None if in_place else number("rs1")
+    return Form(spec, length, Fixed(rs1, number("rs2"), number("imm"), in_place))
 
 
 def is_direct(effects: Effects) -> bool:
@@ -53,9 +91,8 @@ def is_even(target: Val) -> bool:
 class HandlerEmitter:
     """Emits the handler of *forms*, whose records follow each other, under *symbol*.
 
-    Of several forms only the last may jump. *single* names the handler of the first alone, for
-    when not all fit under the limit. *forwards* says which operands of the second are the result of
-    the first (1 rs1, 2 rs2). With *counts*, visits are counted.
+    Of several forms only the last may jump. *forwards* says for each which operands are the result
+    of the one before (1 rs1, 2 rs2). With *counts*, visits are counted.
     """
 
     def __init__(
@@ -66,25 +103,26 @@ class HandlerEmitter:
         *,
         pclmul: bool,
         counts: bool,
-        single: str = "",
-        forwards: int = 0,
+        forwards: tuple[int, ...] = (0,),
     ) -> None:
         self._symbol = symbol
         self._forms = forms
         self._rules = rules
         self._pclmul = pclmul
         self._counts = counts
-        self._single = single
         self._forwards = forwards
-        self._result = ""  # of the first form
+        self._result = ""  # of the form before
         self._text = FunctionText()
         self._labels = 0
         self._prices = [rules.prices[form.spec.cost] for form in forms]
         self._cold: list[tuple[str, str]] = []
+        self._exits: dict[tuple[int, int, str], str] = {}  # labels of cold parts that leave
         self._left = ""  # after all prices were taken
         self._fields: dict[int, str] = {}  # of the record at hand, by offset
         self._values: dict[Op, str] = {}
         self._record = "%rec"
+        self._rd = ""  # where the result goes
+        self._both = 0  # where one load gets two registers of the record
 
     def emit(self) -> str:
         """Return the text of the function."""
@@ -92,27 +130,20 @@ class HandlerEmitter:
         total = sum(self._prices)
         self._left = text.value(f"sub i64 %left, {total}")
         short = text.value(f"icmp ult i64 %left, {total}")
-        # `over` adds the price again, which keeps the value from before the subtraction dead.
-        if self._single:
-            label = self._new_label()
-            self._cold.append(
-                (
-                    label,
-                    f"%back = add i64 {self._left}, {total}\n  "
-                    + abi.tail_call(f"@{self._single}", left="%back"),
-                )
-            )
-            self._go_if(short, label)
+        if len(self._forms) > 1:
+            self._alone_if(short)
         else:
-            self._leave_if(short, abi.tail_call("@over", left=self._left, a=str(total)))
+            self._leave_if(short, int(Exit.LIMIT) | abi.OVER, undo=total)
         at = 0
         for index, form in enumerate(self._forms):
             self._record = self._place("%rec", at)
             self._fields.clear()
-            if index and self._result:
-                for bit, field in ((1, abi.AT_RS1), (2, abi.AT_RS2)):
-                    if self._forwards & bit:
-                        self._fields[field] = self._result
+            for bit, field in ((1, abi.AT_RS1), (2, abi.AT_RS2)):
+                if self._forwards[index] & bit:
+                    self._fields[field] = self._result
+            if not self._same_rd(index):
+                self._rd = ""
+            self._both = self._find_both(index)
             self._values.clear()
             self._insn(index, form)
             at += form.length << abi.RECORD_SHIFT
@@ -138,9 +169,7 @@ class HandlerEmitter:
         effects = form.spec.effects
         if effects.system is System.ECALL:
             after = self._place(self._record, form.length << abi.RECORD_SHIFT)
-            text.emit(
-                abi.tail_call("@leave", left=self._left, record=after, a=str(int(Exit.SYSCALL)))
-            )
+            text.emit(abi.leave(int(Exit.SYSCALL), left=self._left, record=after))
             return
 
         def leaf(value: Val) -> str:
@@ -158,7 +187,9 @@ class HandlerEmitter:
                 target = self._indirect(lowering.lower(effects.jump.target), index, even=clears)
         if effects.rd is not None and (effects.jump is None or form.links):
             self._result = lowering.lower(effects.rd)
-            self._set_rd(self._result)
+            self._rd = self._rd or self._slot(abi.AT_RD)
+            if not self._overwritten(index):
+                text.emit(f"store i64 {self._result}, ptr {self._rd}, align 8")
         if effects.jump is None:
             return
         if condition:
@@ -171,41 +202,77 @@ class HandlerEmitter:
         if condition:
             self._label(other)
 
+    def _same_rd(self, index: int) -> bool:
+        """Whether rd of a form is known to be that of the one before."""
+        return self._forms[index].fixed.in_place and bool(self._forwards[index] & 1)
+
+    def _overwritten(self, index: int) -> bool:
+        """Whether the next form writes the same register, and cannot leave before."""
+        if index + 1 == len(self._forms) or not self._same_rd(index + 1):
+            return False
+        effects = self._forms[index + 1].spec.effects
+        return not (effects.load or effects.store or effects.jump or effects.system)
+
     def _leaf(self, value: Val, form: Form) -> str:
         match value.op:
             case Op.RS1:
-                return self._register(abi.AT_RS1)
+                at = abi.AT_RD if form.fixed.in_place else abi.AT_RS1
+                return self._operand(abi.AT_RS1, at, form.fixed.rs1)
             case Op.RS2:
-                return self._register(abi.AT_RS2)
+                return self._operand(abi.AT_RS2, abi.AT_RS2, form.fixed.rs2)
             case Op.IMM:
-                return self._immediate()
+                return self._immediate() if form.fixed.imm is None else str(form.fixed.imm)
             case Op.PC:
                 return self._pc(0)
             case Op.NEXT_PC:
                 return self._pc(form.length)
             case Op.RD_IS_RS1:  # x0 is `SINK` in rd
                 return self._text.value(
-                    f"icmp eq i8 {self._number(abi.AT_RD)}, {self._number(abi.AT_RS1)}"
+                    f"icmp eq i64 {self._number(abi.AT_RD)}, {self._number(abi.AT_RS1)}"
                 )
             case _:
                 return self._values[value.op]
 
-    def _register(self, at: int) -> str:
-        if at not in self._fields:
-            self._fields[at] = self._text.value(f"load i64, ptr {self._slot(at)}, align 8")
-        return self._fields[at]
-
-    def _set_rd(self, value: str) -> None:
-        self._text.emit(f"store i64 {value}, ptr {self._slot(abi.AT_RD)}, align 8")
+    def _operand(self, operand: int, at: int, fixed: int | None) -> str:
+        """Value of the register *operand*, whose number is *fixed*, or in the record *at*."""
+        if fixed == 0:
+            return "0"
+        if operand not in self._fields:
+            slot = self._slot(at) if fixed is None else self._place("%st", 8 * fixed)
+            self._fields[operand] = self._text.value(f"load i64, ptr {slot}, align 8")
+        return self._fields[operand]
 
     def _slot(self, at: int) -> str:
         text = self._text
-        wide = text.value(f"zext i8 {self._number(at)} to i64")
-        return text.value(f"getelementptr inbounds i64, ptr %st, i64 {wide}")
+        return text.value(f"getelementptr inbounds i64, ptr %st, i64 {self._number(at)}")
 
     def _number(self, at: int) -> str:
         """Number of a register in the record."""
-        return self._text.value(f"load i8, ptr {self._place(self._record, at)}")
+        text = self._text
+        if not self._both or not self._both <= at <= self._both + 1:
+            byte = text.value(f"load i8, ptr {self._place(self._record, at)}")
+            return text.value(f"zext i8 {byte} to i64")
+        if _BOTH not in self._fields:
+            where = self._place(self._record, self._both)
+            word = text.value(f"load i16, ptr {where}, align 1")
+            self._fields[_BOTH] = text.value(f"zext i16 {word} to i64")
+        word = self._fields[_BOTH]
+        return text.value(f"lshr i64 {word}, 8" if at > self._both else f"and i64 {word}, 255")
+
+    def _find_both(self, index: int) -> int:
+        """Where two registers stand side by side that are both looked up; 0 if none do."""
+        form = self._forms[index]
+        effects = form.spec.effects
+        fixed = form.fixed
+        forwards = self._forwards[index]
+        operands = form.spec.row.operands
+        writes = effects.rd is not None and (effects.jump is None or form.links)
+        rd = writes and not self._same_rd(index)
+        rs1 = "rs1" in operands and fixed.rs1 is None and not fixed.in_place and not forwards & 1
+        rs2 = "rs2" in operands and fixed.rs2 is None and not forwards & 2
+        if rs1 and (rd or rs2):
+            return abi.AT_RD if rd else abi.AT_RS1
+        return 0
 
     def _immediate(self) -> str:
         if abi.AT_IMM not in self._fields:
@@ -239,14 +306,16 @@ class HandlerEmitter:
             slot = self._place("%st", offset_of("limit_word"))
             word = text.value(f"load atomic i64, ptr {slot} monotonic, align 8")
             zeroed = text.value(f"icmp ne i64 {word}, %limit")
-            self._leave_if(zeroed, abi.tail_call("@stopped", left=self._left, record=record))
+            self._leave_if(zeroed, int(Exit.LIMIT), record=record)
         if watch is Watch.COUNT and self._counts:
             slot = self._place(record, abi.AT_VISITS)
             old = text.value(f"load i8, ptr {slot}")
             new = text.value(f"add i8 {old}, -1")
             text.emit(f"store i8 {new}, ptr {slot}")
             over = text.value(f"icmp eq i8 {new}, 0")
-            self._leave_if(over, abi.tail_call("@visited", left=self._left, record=record))
+            label = self._new_label()
+            self._cold.append((label, abi.tail_call("@visited", left=self._left, record=record)))
+            self._go_if(over, label)
         offset = text.value(f"load i32, ptr {record}, align 8")
         wide = text.value(f"zext i32 {offset} to i64")
         handler = text.value(f"getelementptr i8, ptr %code, i64 {wide}")
@@ -317,7 +386,7 @@ class HandlerEmitter:
 
         With *misses_end* also where it ends with the window.
         """
-        offset = self._text.value(f"sub i64 {address}, {self._context('base')}")
+        offset = self._text.value(f"sub i64 {address}, %base")
         last = self._context(f"last{size}")
         beyond = "uge" if misses_end else "ugt"
         self._exact_if(self._text.value(f"icmp {beyond} i64 {offset}, {last}"), index)
@@ -407,15 +476,24 @@ class HandlerEmitter:
 
     def _exact_if(self, condition: str, index: int) -> None:
         """Leave to the reference with the state from before the instruction."""
-        rest = sum(self._prices[index:])
-        name = f"%undo{len(self._cold)}"
-        body = f"{name} = add i64 {self._left}, {rest}\n  "
-        self._leave_if(condition, body + abi.tail_call("@exact", left=name, record=self._record))
+        if index == 0 and len(self._forms) > 1:
+            self._alone_if(condition)  # which comes to the same, and is there anyway
+        else:
+            self._leave_if(condition, int(Exit.EXACT), undo=sum(self._prices[index:]))
 
-    def _leave_if(self, condition: str, body: str) -> None:
-        label = self._new_label()
-        self._cold.append((label, body))
-        self._go_if(condition, label)
+    def _alone_if(self, condition: str) -> None:
+        """Leave to the handler of the first form alone."""
+        self._leave_if(condition, int(Exit.EXACT) | abi.ALONE, undo=sum(self._prices))
+
+    def _leave_if(
+        self, condition: str, kind: int, *, undo: int = 0, record: str | None = None
+    ) -> None:
+        wanted = kind, undo, self._record if record is None else record
+        if wanted not in self._exits:
+            label = self._exits[wanted] = self._new_label()
+            body = abi.leave(kind, undo=undo, left=self._left, record=wanted[2], prefix=label)
+            self._cold.append((label, body))
+        self._go_if(condition, self._exits[wanted])
 
     def _go_if(self, condition: str, label: str) -> None:
         on = self._new_label()
@@ -439,7 +517,6 @@ def store_cold(size: int) -> str:
     low = "" if size == 8 else f"%low = trunc i64 %b to i{8 * size}"
     return f"""
 define internal ghccc void @store_cold{size}({abi.PARAMETERS}) {abi.ATTRIBUTES} {{
-  {abi.of_context("base", "base")}
   %offset = sub i64 %a, %base
   %page = lshr i64 %offset, {PAGE_SHIFT}
   %fp = getelementptr inbounds i8, ptr %flags, i64 %page
@@ -457,7 +534,7 @@ slowly:
 exact:
   %price = lshr i64 %c, 8
   %back = add i64 %left, %price
-  {abi.tail_call("@exact", left="%back")}
+  {abi.leave(int(Exit.EXACT), left="%back")}
 store:
   {low}
   %where = getelementptr i8, ptr %mem, i64 %a

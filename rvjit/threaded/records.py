@@ -30,7 +30,7 @@ class Records:
         self._memory = memory
         # A handler may run what is behind its own instruction, so handlers that start this many
         # bytes before a change go with it.
-        self._look_back = LONGEST + isa.reach
+        self._look_back = LONGEST * (abi.LONGEST_SEQUENCE - 1) + isa.reach
         self._context = context
         self._handlers = marks  # offsets of the marks' handlers
         self._marked: dict[int, abi.Marks] = {}

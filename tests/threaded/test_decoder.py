@@ -15,6 +15,7 @@ from rvjit.codegen.arena import Arena
 from rvjit.codegen.llvm import compiler
 from rvjit.codegen.threaded import ThreadedPlan, compile_threaded, make_plan
 from rvjit.codegen.threaded_decoder import AT_ENDS, AT_LENGTH, AT_REGISTERS, Kind
+from rvjit.codegen.threaded_handlers import form_of
 from rvjit.isa import Isa
 from rvjit.machine.rules import Rules
 from tests.oracle.generate import forms, random_word
@@ -53,7 +54,7 @@ def expected(name: str, word: int) -> tuple[int, int]:
     insn = RULES[name].isa.decoder.decode(word)
     if insn is None:
         return 0, 0
-    choice = plan_of(name).choices[insn.spec, insn.length]
+    choice = plan_of(name).choices[form_of(insn.spelling or insn.spec)]
     added = 0
     if choice.kind is not Kind.PLAIN:
         back = insn.rs1 != _RETURN if choice.kind is Kind.INDIRECT else insn.imm <= 0
