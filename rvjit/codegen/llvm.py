@@ -119,9 +119,9 @@ class Compiler:
     def _optimise(self, module: llvm.ModuleRef) -> None:
         """Run the passes that earn their time.
 
-        Registers out of allocas, constants, control flow. Combining of instructions takes twice as
-        long as all three together; what it found is not written in the first place (`FunctionText`).
-        LLVM's own function pipelines gave no faster code on any of the example programs.
+        Registers out of allocas, constants, control flow. Combining instructions takes twice as
+        long as all three; what it found is not written in the first place (`FunctionText`). LLVM's
+        own function pipelines gave no faster code on any of the example programs.
         """
         options = llvm.create_pipeline_tuning_options()
         for function in module.functions:
