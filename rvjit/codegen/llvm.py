@@ -119,9 +119,9 @@ class Compiler:
     def _optimise(self, module: llvm.ModuleRef) -> None:
         """Run the passes that earn their time.
 
-        Registers out of allocas, constants, control flow. Combining instructions takes twice as
-        long as all three; what it found is not written in the first place (`FunctionText`). LLVM's
-        own function pipelines gave no faster code on any of the example programs.
+        Registers out of allocas, and constants. Combining instructions takes twice as long as both;
+        what it found is not written in the first place (`FunctionText`). Simplifying control flow
+        costs more than it saves later. LLVM's own function pipelines gave no faster code.
         """
         options = llvm.create_pipeline_tuning_options()
         for function in module.functions:
@@ -132,7 +132,6 @@ class Compiler:
             passes = llvm.create_new_function_pass_manager()
             passes.add_sroa_pass()
             passes.add_sccp_pass()
-            passes.add_simplify_cfg_pass()
             passes.run(function, builder)
             passes.close()
             builder.close()
