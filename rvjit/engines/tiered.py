@@ -8,7 +8,7 @@ engine hands over wherever compiled code begins. Results do not depend on when t
 from __future__ import annotations
 
 import weakref
-from collections import deque
+from collections import Counter, deque
 
 from rvjit.jit.shelf import shelf_for
 from rvjit.machine.layout import word_of
@@ -21,6 +21,11 @@ from rvjit.values import replace
 # Visits before a place is compiled: so many in the first round, 256 in each other.
 _ROUNDS = 4
 _FIRST_VISITS = 256
+
+# How often a place has to be hot where a region has its code already: the guest stands there because
+# it was stopped inside of the region, and comes to the region's entry soon, or else is to be
+# compiled again.
+_PATIENCE = 8
 
 # Instructions that the threaded engine runs where compiled code does not fit under the limit.
 _EXACT_RUN = 256
@@ -63,6 +68,7 @@ class Tiered:
             self._cold.mark_compiled(pc)
         self._turns = Turns()
         self._ready: deque[Job] = deque()
+        self._waits: Counter[int] = Counter()  # by pc
         self._tier: Jit | None = None  # `_hot`, once it was asked for
         self._charged = 0  # cycles before
 
@@ -196,6 +202,11 @@ class Tiered:
             # Where compiled code comes back to code that is on its way: that may be all it takes.
             self._cold.set_rounds(pc, 0)
             return
+        if self._hot.covers(pc):
+            self._waits[pc] += 1
+            if self._waits[pc] < _PATIENCE:
+                self._cold.set_rounds(pc, 0)
+                return
         if self._hot.load(pc):  # another machine had it compiled
             self._cold.mark_compiled(pc)
             return

@@ -276,6 +276,10 @@ class Jit:
         """Whether a region with *pc* somewhere in it is being made."""
         return any(pc in job.source.pcs and not job.stale for job in self._jobs)
 
+    def covers(self, pc: int) -> bool:
+        """Whether a region has the instruction at *pc*."""
+        return self._covered[pc] > 0
+
     def load(self, pc: int) -> bool:
         """Let guest code run the region at *pc* that is there already; False where none fits."""
         if not self._has_slot(pc):
