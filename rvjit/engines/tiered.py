@@ -22,9 +22,9 @@ from rvjit.values import replace
 _ROUNDS = 4
 _FIRST_VISITS = 256
 
-# How often a place has to be hot where a region has its code already: the guest stands there because
-# it was stopped inside of the region, and comes to the region's entry soon, or else is to be
-# compiled again.
+# How often a place has to be hot where a region has its code already: the guest stands there
+# because it was stopped inside of the region, and comes to the region's entry soon, or else is to
+# be compiled again.
 _PATIENCE = 8
 
 # Instructions that the threaded engine runs where compiled code does not fit under the limit.
