@@ -9,10 +9,10 @@ forgets compiled regions (`rvjit.jit.engine`); code that is never freed stays wh
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import mmap
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -92,14 +92,14 @@ class Arena:
 
     def __init__(self) -> None:
         self._chunks: list[_Chunk] = []
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
         self._freed: deque[tuple[int, int]] = deque()
         self._inherited: list[_Chunk] = []  # of the process that forked this one
         _arenas.add(self)
 
     def inherit(self) -> None:
         """In a forked child: leave what there is to the parent."""
-        self._lock = threading.Lock()  # some thread that is gone may have had it
+        self._lock = _thread.allocate_lock()  # some thread that is gone may have had it
         self._inherited += self._chunks  # mapped still: there is code in it
         self._chunks = []
 

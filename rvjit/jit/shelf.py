@@ -7,8 +7,8 @@ whether a region fits a machine is found out by comparing what it was made from.
 
 from __future__ import annotations
 
+import _thread
 import atexit
-import threading
 import weakref
 from collections.abc import Set as AbstractSet
 
@@ -59,7 +59,7 @@ class Shelf:
     def __init__(self, cache: CodeCache, name: str | None) -> None:
         self._cache = cache
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
         self._placed: dict[int, list[weakref.ref[PlacedRegion]]] = {}
         self._new: dict[int, list[KeptRegion]] = {}  # neither on disk nor given up
         self._unsaved_seconds = 0.0
@@ -138,7 +138,7 @@ class Shelf:
 
 
 _shelves: weakref.WeakValueDictionary[tuple[str, str], Shelf] = weakref.WeakValueDictionary()
-_shelves_lock = threading.Lock()
+_shelves_lock = _thread.allocate_lock()
 
 # Those with something to write, which outlive their machines until it is written.
 _unsaved: set[Shelf] = set()

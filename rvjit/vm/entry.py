@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 from types import TracebackType
 
 from rvjit.errors import ConfigError, MachineBusy
@@ -23,7 +23,7 @@ class Entry:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._lock = threading.RLock()
+        self._lock = _thread.RLock()
         self._limits: list[int] = []
         self.depth = 0
         self.closed = False

@@ -12,7 +12,7 @@ import _thread
 import contextlib
 import os
 import select
-import threading
+import sys
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
@@ -48,7 +48,7 @@ class _Watcher:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = _thread.allocate_lock()
         self.machine: Stoppable | None = None
         self.chained: int = -1
         self._receiver, self.descriptor = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,15 +78,24 @@ class _Watcher:
                 os.write(self.chained, data)
 
 
+def _find_main_thread() -> int | None:
+    """Identify the thread that Python runs signal handlers in."""
+    if sys.platform == "linux" and _thread.get_native_id() == os.getpid():
+        return _thread.get_ident()  # without importing `threading`, half a millisecond
+    from threading import main_thread
+
+    return main_thread().ident
+
+
 _watcher: _Watcher | None = None
-_main_thread = threading.main_thread().ident
+_main_thread = _find_main_thread()
 
 
 def _forget_watcher() -> None:
     """In a forked child the thread is gone; the next run starts a new one."""
     global _watcher, _main_thread  # noqa: PLW0603
     _watcher = None
-    _main_thread = threading.get_ident()  # whichever thread forked
+    _main_thread = _thread.get_ident()  # whichever thread forked
 
 
 os.register_at_fork(after_in_child=_forget_watcher)
@@ -109,7 +118,7 @@ class Interruptible:
 
     def __enter__(self) -> Interruptible:
         global _watcher  # noqa: PLW0603
-        if threading.get_ident() != _main_thread:
+        if _thread.get_ident() != _main_thread:
             return self
         handler = _get_handler(_SIGINT)
         if not callable(handler):

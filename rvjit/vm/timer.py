@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 from types import TracebackType
 
 from rvjit.errors import ConfigError
 from rvjit.machine.machine import Machine
 from rvjit.machine.stop import Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from threading import Timer
 
 
 class Deadline:
@@ -26,14 +30,16 @@ class Deadline:
         self._machine = machine
         self._seconds = seconds
         self._outer = outer
-        self._timer: threading.Timer | None = None
-        self._lock = threading.Lock()
+        self._timer: Timer | None = None
+        self._lock = _thread.allocate_lock()
         self._expired = False
         self._left = False
 
     def __enter__(self) -> Deadline:
         if self._seconds is not None:
-            self._timer = threading.Timer(min(self._seconds, threading.TIMEOUT_MAX), self._expire)
+            from threading import TIMEOUT_MAX, Timer
+
+            self._timer = Timer(min(self._seconds, TIMEOUT_MAX), self._expire)
             self._timer.daemon = True
             self._timer.start()
         return self
