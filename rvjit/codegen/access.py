@@ -49,15 +49,16 @@ class MemoryAccess:
         access = effects.load or effects.store
         assert access is not None
         text = self._text
-        address = lowering.lower(access.address)
+        root, distance = lowering.split(access.address)
+        offset = text.sum(root, distance - self._base)
+        address = text.sum(root, distance) if effects.atomic is not None else ""
         if effects.atomic is not None and self._rules.aligned_atomics and access.size > 1:
             low = text.value(f"and i64 {address}, {access.size - 1}")
             self._leave_if(text.value(f"icmp ne i64 {low}, 0"))
         if effects.atomic is Atomic.SC and not self._rules.ckb_reservation:
-            self._store_conditional(lowering, access, address, values)
+            self._store_conditional(lowering, access, address, offset, values)
             return
         plan = self._plans.get(index, Plan(Range(0, access.size), Range(0, access.size)))
-        offset = self._offset(address)
         if plan.check is not None and index not in self._proven.checks:
             self._check(offset, plan.check)
         if effects.load is not None:
@@ -84,7 +85,12 @@ class MemoryAccess:
         self._plain_store(offset, access.size, value)
 
     def _store_conditional(
-        self, lowering: Lowering, access: Access, address: str, values: dict[Op, str]
+        self,
+        lowering: Lowering,
+        access: Access,
+        address: str,
+        offset: str,
+        values: dict[Op, str],
     ) -> None:
         text = self._text
         assert access.value is not None
@@ -96,8 +102,7 @@ class MemoryAccess:
         held = text.value(f"and i1 {same}, {sized}")
         do, done = text.new_label(), text.new_label()
         text.emit(f"br i1 {held}, label %{do}, label %{done}")
-        text.start(do)
-        offset = self._offset(address)
+        text.start(do, follows=True)
         self._check(offset, Range(0, access.size))
         self.ready_to_store(offset, Range(0, access.size))
         self._plain_store(offset, access.size, value)
@@ -105,9 +110,6 @@ class MemoryAccess:
         text.start(done)
         self._set_reservation(str(signed(NO_RESERVATION)), "0")
         values[Op.SC_OK] = held
-
-    def _offset(self, address: str) -> str:
-        return self._text.sum(address, -self._base)
 
     def _check(self, offset: str, covered: Range) -> None:
         """Leave where *covered*, relative to *offset*, is not inside the window."""
@@ -154,7 +156,7 @@ class MemoryAccess:
             slow = text.value(f"or i1 {slow}, {crosses}")
         prepare, store = text.new_label(), text.new_label()
         text.emit(f"br i1 {slow}, label %{prepare}, label %{store}, {abi.UNLIKELY}")
-        text.start(prepare)
+        text.start(prepare, follows=True)
         helper = text.value(f"load ptr, ptr {text.slot('store_slow')}")
         ready = text.value(
             f"call preserve_allcc i64 {helper}(ptr %st, ptr %flags, i64 {offset}, i64 {size}) "
@@ -163,7 +165,7 @@ class MemoryAccess:
         refused = text.value(f"icmp eq i64 {ready}, 0")
         label = self._exit()
         text.emit(f"br i1 {refused}, label %{label}, label %{store}, {abi.UNLIKELY}")
-        text.start(store)
+        text.start(store, follows=True)
 
     def _flags_at(self, offset: str) -> str:
         page = self._text.value(f"lshr i64 {offset}, {PAGE_SHIFT}")
@@ -180,7 +182,7 @@ class MemoryAccess:
         text = self._text
         go_on = text.new_label()
         text.emit(f"br i1 {condition}, label %{self._exit()}, label %{go_on}, {abi.UNLIKELY}")
-        text.start(go_on)
+        text.start(go_on, follows=True)
 
     def _exit(self) -> str:
         """Label that leaves to the exact engine with the state of the resume point."""

@@ -124,7 +124,7 @@ class RegionEmitter:
         go_on = text.new_label()
         done = text.value(f"icmp ugt i64 {cycles}, {last}")
         text.emit(f"br i1 {done}, label %{plain}, label %{go_on}, {abi.UNLIKELY}")
-        text.start(go_on)
+        text.start(go_on, follows=True)
         self._memory.start_block(plan, proven)
         self._body(node, cycles, again=quick)
         self._start(plain)

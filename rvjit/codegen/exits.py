@@ -66,7 +66,7 @@ class Exits:
         go_on = text.new_label()
         label = self.resume(point)
         text.emit(f"br i1 {condition}, label %{label}, label %{go_on}, {abi.UNLIKELY}")
-        text.start(go_on)
+        text.start(go_on, follows=True)
 
     def resume(self, point: ResumePoint) -> str:
         """Leave to the exact engine, with the state at *point*."""

@@ -79,7 +79,7 @@ class Lowering:
             case Op.LOADED | Op.SC_OK | Op.RD_IS_RS1:
                 return self._leaf(value)
             case Op.ADD if width == WORD:
-                return self._sum(value)
+                return self._text.sum(*self.split(value))
             case Op.ADD | Op.SUB | Op.MUL | Op.AND | Op.OR | Op.XOR:
                 return emit(f"{_SIMPLE[op]} {kind} {self._pair(value)}")
             case Op.SHL | Op.SHR_U | Op.SHR_S:
@@ -119,13 +119,16 @@ class Lowering:
             case Op.CLMUL | Op.CLMULH | Op.CLMULR:
                 return self._carryless(value)
 
-    def _sum(self, value: Val) -> str:
+    def split(self, value: Val) -> tuple[str, int]:
+        """Emit a 64-bit *value* but for the constant that it adds last; return both."""
+        if value.op is not Op.ADD:
+            return self.lower(value), 0
         first, second = (self.lower(arg) for arg in value.args)
         if not second.startswith("%"):
-            return self._text.sum(first, int(second))
+            return first, int(second)
         if not first.startswith("%"):
-            return self._text.sum(second, int(first))
-        return self._text.value(f"add i64 {first}, {second}")
+            return second, int(first)
+        return self._text.value(f"add i64 {first}, {second}"), 0
 
     def _pair(self, value: Val) -> str:
         first, second = (self.lower(arg) for arg in value.args)

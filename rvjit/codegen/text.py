@@ -26,6 +26,7 @@ class FunctionText:
         self._next = 0
         self._label = 0
         self._sums: dict[str, tuple[str, int]] = {}
+        self._made: dict[tuple[str, int], str] = {}  # the same, the other way, where names hold
         self._halves: dict[str, str] = {}
 
     def value(self, instruction: str) -> str:
@@ -43,8 +44,11 @@ class FunctionText:
         distance = signed(before + distance & MASK64)
         if not distance:
             return first
-        found = self.value(f"add i64 {first}, {distance}")
-        self._sums[found] = first, distance
+        found = self._made.get((first, distance))
+        if found is None:
+            found = self.value(f"add i64 {first}, {distance}")
+            self._sums[found] = first, distance
+            self._made[first, distance] = found
         return found
 
     def extend(self, how: str, width: int, name: str, to: int) -> str:
@@ -69,10 +73,12 @@ class FunctionText:
         self._label += 1
         return f"l{self._label}"
 
-    def start(self, label: str) -> None:
-        """Start the block *label*."""
+    def start(self, label: str, *, follows: bool = False) -> None:
+        """Start the block *label*; *follows* says that all ways there lead through the last one."""
         self.lines.append(f"{label}:")
         self.here = label
+        if not follows:
+            self._made.clear()
 
     def slot(self, field: str) -> str:
         """Address of a state field."""

@@ -246,7 +246,7 @@ class DecoderEmitter:
         return f"b{self._labels}"
 
     def _label(self, name: str) -> None:
-        self._text.lines.append(f"{name}:")
+        self._text.start(name)
 
 
 def _common_bits(group: list[InsnSpec | Expansion]) -> int:

@@ -505,7 +505,7 @@ class HandlerEmitter:
         return f"b{self._labels}"
 
     def _label(self, name: str) -> None:
-        self._text.lines.append(f"{name}:")
+        self._text.start(name)
 
 
 def store_cold(size: int) -> str:
