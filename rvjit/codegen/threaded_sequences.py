@@ -55,186 +55,157 @@ def _step(word: str) -> Step:
 
 
 TABLE = """
-add: add add.uw<1 bltu<2 c.add c.ldsp lbu<1
-addi: add.uw addi bltu+1<1 c.addi c.beqz c.jr+1 c.sw c.xor lui
-addiw: bgeu<1 c.and<2 sltiu<1
-and: and c.add c.and sltu
-andi: beq+1
-andn: xor
-auipc: jalr+2<1
-c.add: add andi c.add c.ld c.lw<1 c.sd lw rori sltu xor
-c.addi: addi beq beq+1 bltu+1 bne+1 c.add c.addi c.bnez+1 c.jr c.mv c.sd c.sdsp<1 c.sw<2 sd sw<2
-c.addiw: c.addi minu<1
-c.andi: beq+1
-c.ld: c.addiw c.bnez+1<1 c.ld c.sd c.sdsp<2 ld sh3add
+add: add addi c.add c.addi c.ldsp lbu sltu srli xor
+addi: addi beq bltu bltu+1 bne c.add c.addi c.beqz c.li c.mv c.xor
+addiw: bgeu<1 c.and<2
+and: and c.add
+andi: bne<2 c.add c.beqz+1<1 sltiu<1
+auipc: jalr+1<1 jalr+2<1
+c.add: add addi andi c.add c.addi c.mv c.sd c.sw lbu<1 sb<1 sltu srli sub
+c.addi: addi beq beq+1 bltu+1 bne+1 c.add c.addi c.and<1 c.beqz c.bnez+1 c.jr c.mv c.sd c.sdsp<1
+  c.sw c.xor sb sd
+c.addiw: bltu<1 c.addi minu<1
+c.and: c.xor
+c.andi: c.add c.beqz<1 c.bnez+1<1
+c.ld: c.addi c.addiw c.ld c.sd ld
 c.ldsp: c.ldsp
-c.li: addi andn bgeu c.j c.jr c.li
-c.lw: addw bgeu<2 c.addiw c.lw sh3add<1
-c.mv: bltu bne+1 c.bnez+1 c.j c.j+1 c.jr+2 c.li c.mv divu lbu remuw
-c.or: c.addi c.or c.sd<2 xor
-c.sd: c.j+1 c.mv
-c.sdsp: bne c.sdsp
-c.slli: c.add c.slli c.srli
-c.srai: c.and<1
-c.srli: c.srli mul
-c.sub: addiw<1
+c.li: addi bgeu bltu bne+1 c.j c.li c.mv
+c.lui: addi sub<2
+c.lw: addw bgeu<2 c.add c.addi c.addw c.lw lw
+c.mv: addi addiw beq beq+1 bge blt bltu bne+1 c.add c.beqz c.bnez+1 c.j c.j+1 c.jr+2 c.li c.mv
+  divu lbu ld remuw
+c.or: c.add c.or c.sw srli
+c.sd: bne+1 c.addi c.mv c.sd
+c.sdsp: c.addi4spn c.sdsp
+c.slli: c.add c.or c.slli c.srli or srli
+c.srli: c.add c.srli mul
+c.sub: addiw<1 blt+1
+c.subw: beq+1<2
 c.sw: c.addi c.sw
-c.xor: andi<1 c.or c.xor rori roriw slli<1 sltiu<1 sltu<2 srli srliw
-lbu: addi bltu<2 bne+1<1 c.andi<1 c.bnez+1<1 c.lw c.xor<1 lbu
-ld: ld
+c.xor: c.add c.xor mul<1 sltiu<1 sltu<2
+lb: beq+1<1
+lbu: addi bne+1<1 c.add c.addi c.addiw c.bnez+1<1 c.xor<1 lbu
+ld: addi c.add c.ld ld
 lh: lh
-lhu: beq<1
-lui: addi<1 ld<1 lui
-lw: lw
-lwu: lwu
-mul: and c.add c.jr c.srli<1 c.sw<2 mul mulhu remu<1 srli<1 srliw<1
-mulhu: c.srli<1 mul
-or: bne+1 or slli
-remu: andi
-rori: c.add<2 c.xor rori
-roriw: roriw
-sb: c.mv sb
-sd: c.jr sd
-sh1add: c.slli<1
+lui: addi<1 ld lui
+lw: c.addi lw
+lwu: bne<2 lwu
+mul: c.add c.srli<1 mul mulhu remu<1 srli<1
+mulhu: c.add mul
+or: bne+1 or slli srli
+rori: c.add c.xor rori
+roriw: c.add c.xor roriw
+sb: bltu+1 c.mv sb
+sd: ld sd
+sh1add: c.slli
 sh2add: c.lw<1
-sh3add: c.ld<1 sh3add
-sh3add.uw: c.lw<1 c.sd<1 sh3add.uw
-slli: add<2 addiw<1 c.srli<1 c.xor<1 xor<1
-slliw: c.xor<1 xor<1
-sltiu: c.addi sub
-sltu: addi c.add c.jr
-srli: c.or c.slli slli
-srliw: c.mv c.xor<2 slli
+sh3add: c.addi c.ld<1 c.sd<1 rol sh3add
+slli: add<2 addiw<1 c.add c.or c.slli c.srli c.xor slli srli xor
+slt: c.sub<1
+sltu: add c.add c.addi sltu sub
+srli: add c.slli c.xor sb slli srli
+srliw: c.mv c.slli c.xor slli
 sub: c.add sltu
 subw: c.and<1
-xor: add c.add c.ldsp mul<1 xor xori
-xori: c.li
-addi add.uw: lbu<1
+xor: and bne+1 c.add c.ldsp c.xor mul rori xor
+add lbu: c.beqz<1
+add sltu: c.add
 addi addi: addi
-addi c.addi: lw<1
-addi c.sw: c.sw
-addiw c.and<2: c.addw
-addiw sltiu<1: sltiu
-and c.add: srai
-and c.and: c.xor<1
-c.add andi: c.sw<2 c.xor<1
-c.add c.add: c.add sltu xor
-c.add c.sd: c.j+1 c.jr
-c.add rori: c.xor c.xor<1 xor
+addi c.addi: bltu+1
+andi c.add: c.ld<1
+c.add c.add: bltu+1 c.add
+c.add c.addi: c.beqz
+c.add lbu<1: lbu
 c.add sltu: c.add
-c.add xor: xor
-c.addi addi: bgeu+1<1 c.sd<2
-c.addi c.add: bltu+1 bne+1
-c.addi c.addi: bltu+1 c.addiw
-c.addi c.mv: beq+1 bne+1
-c.addi c.sd: c.beqz c.jr
+c.addi addi: c.sd<2
+c.addi c.add: bltu+1 c.add
+c.addi c.addi: bne+1 c.add c.bnez+1
+c.addi c.mv: bne+1 c.mv
 c.addi c.sdsp<1: c.sdsp
-c.addi sd: sw
-c.addiw c.addi: bne+1 minu
-c.addiw minu<1: c.sw<2
-c.ld c.addiw: bge<1
-c.ld c.ld: addw beq+1<2 ld
-c.ld c.sd: c.bnez+1
-c.ld ld: c.sd<2 ld
-c.ldsp c.ldsp: c.ldsp
-c.li andn: c.beqz<1
-c.lw addw: bgeu<1
-c.lw c.addiw: bltu<1
+c.addi c.xor: bne+1
+c.addiw c.addi: bne+1 c.bnez+1 minu
+c.ld c.ld: addw c.ld ld slt<2
+c.ld ld: c.add
+c.ldsp c.ldsp: c.addi c.ldsp
+c.li c.li: c.li
+c.lui sub<2: ld<1 sd<1
+c.lw c.addi: bltu+1
 c.lw c.lw: addi bltu<2
-c.mv c.li: bltu bltu+1
-c.mv c.mv: c.jr+2 c.sd or
-c.mv lbu: c.addiw
-c.or c.or: c.beqz<1
-c.sd c.mv: bltu+1 c.mv
-c.sdsp c.sdsp: c.sdsp
-c.slli c.add: c.ld<1 c.lw<1
-c.slli c.slli: c.srli
-c.slli c.srli: c.add
+c.mv c.add: sb<1
+c.mv c.mv: c.jr+2 c.mv
+c.sd c.addi: bne+1 c.add c.sd<2
+c.sd c.mv: bltu+1
+c.sdsp c.sdsp: c.addi4spn c.sdsp
+c.slli c.add: addi c.ld<1 c.lw<1
+c.slli c.slli: c.or c.slli c.srli
 c.srli mul: c.beqz
-c.sw c.addi: addi bne+1
+c.sw c.addi: bne+1
 c.sw c.sw: c.jr
-c.xor rori: c.xor
-c.xor roriw: c.or xor<2
+c.xor mul<1: bne+1
 c.xor sltu<2: c.addw<2
-c.xor srli: c.slli c.xor<1
-lbu addi: bltu bltu+1 bne<2
-lbu c.andi<1: c.bnez+1<1
+lbu addi: bltu+1
+lbu c.addi: addi
 lbu c.xor<1: andi<1 sltu<2
-lbu lbu: bne<2 c.lw c.slli sh3add
-ld ld: bgeu<2
-lui ld<1: mul
-mul c.add: c.addiw c.sub<1 sltu<1
-mul c.srli<1: slli<1
-mul c.sw<2: bltu+1
-mul mul: c.addw<2 c.srli
-mul mulhu: c.srli<1
+lbu lbu: bne<2 c.slli lbu
+ld c.add: sd<2
+ld ld: ld
+lui addi<1: c.add
+lw c.addi: bltu+1
+lw lw: lw
+mul c.add: c.addiw c.sub<1
+mul mul: c.srli mul
 mul remu<1: c.j+1
-mul srli<1: c.xor
-mulhu mul: mulhu
+mulhu mul: c.add
 or or: or
-or slli: c.or<2 or
-remu andi: c.beqz+1<1
-rori c.add<2: xor<1
-rori c.xor: rori xor
-roriw roriw: c.and
+or slli: or
+rori c.add: rori
+sb c.mv: bne+1 c.bnez+1
+sb sb: sb
 sd sd: sd
 sh2add c.lw<1: c.jr+1<1 srliw
-sh3add c.ld<1: lbu
-sh3add.uw c.lw<1: add.uw
 slli add<2: c.ld<1
-slli c.srli<1: c.addi<1
-slli c.xor<1: sw
-slli xor<1: srliw<1
-sltu c.add: add and c.add mulhu
-srli c.or: slli
+slli c.xor: srli sw
+slli xor: srliw<1
+sltu c.add: sltu
+sltu c.addi: c.beqz
+srli add: bltu<2
 srli c.slli: c.or or
-srliw c.mv: bne
-srliw slli: srliw
+srli c.xor: and<1
+srli srli: srli
+srliw c.slli: c.or
+srliw slli: c.add
 sub c.add: srl
-xor c.add: rori
+xor c.add: xor
 xor xor: xor
-xori c.li: and
-addi add.uw lbu<1: sh2add.uw
-addiw c.and<2 c.addw: c.bnez+1
-and c.and c.xor<1: c.lw
-c.add andi c.sw<2: c.jr
-c.add andi c.xor<1: andi
+andi c.add c.ld<1: lbu<1
 c.add c.add c.add: c.add
-c.add rori c.xor<1: rori
 c.add sltu c.add: sltu
-c.addi addi c.sd<2: c.add c.sd
-c.addi c.addi c.addiw: c.bnez+1
-c.addi sd sw: c.j+1
-c.ld ld ld: addi
+c.addi addi c.sd<2: c.sd
+c.addi c.sdsp<1 c.sdsp: c.addi4spn c.sdsp
+c.ld c.ld c.ld: c.ld
+c.ldsp c.ldsp c.addi: c.jr
 c.ldsp c.ldsp c.ldsp: c.ldsp
-c.mv c.mv c.sd: c.j c.lw
-c.mv c.mv or: c.or<1
-c.sd c.mv c.mv: blt
-c.sdsp c.sdsp c.sdsp: c.addi4spn c.sdsp
+c.mv c.mv c.mv: c.mv
+c.sd c.addi c.add: bne+1
+c.sd c.addi c.sd<2: c.jr
+c.sdsp c.sdsp c.sdsp: c.sdsp
 c.slli c.add c.lw<1: c.jr+1<1 srliw
-c.xor roriw c.or: roriw
-c.xor roriw xor<2: roriw
+c.slli c.slli c.srli: c.srai
 c.xor sltu<2 c.addw<2: bltu+1<2
-lbu c.xor<1 sltu<2: c.lw
-lbu lbu c.slli: c.slli sll
-lbu lbu sh3add: rol sh3add
+lbu lbu lbu: lb lbu
+ld ld ld: ld
+lw lw lw: lw
 mul c.add c.addiw: srai
 mul c.add c.sub<1: bgeu+1
-mul mul c.addw<2: mulw
-mul mul c.srli: srli
-mul mulhu c.srli<1: c.jr
-mul srli<1 c.xor: and<1
-or or or: slliw
+mul mul mul: mul
 or slli or: srliw
-rori c.xor xor: bne+1
-roriw roriw c.and: andn
-sh3add c.ld<1 lbu: c.add
-sh3add.uw c.lw<1 add.uw: bgeu
-slli c.srli<1 c.addi<1: sb<2
-slli xor<1 srliw<1: c.xor<2 xor<1
-sltu c.add c.add: sltu
-srliw slli srliw: slli
+sb sb sb: sb
+sd sd sd: sd
+slli c.xor srli: sb<2
+slli c.xor sw: c.sw
+slli xor srliw<1: c.xor
+sltu c.add sltu: c.add
+srli srli srli: srli
 sub c.add srl: c.ld
 xor xor xor: xor
-xori c.li and: c.beqz<1
 """
