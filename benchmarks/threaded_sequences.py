@@ -4,7 +4,7 @@
 
 Every program weighs the same: the examples, the benchmark guests, and `guests/library`, which runs
 parts of the C library and of the compiler's own, each with and without Zba, Zbb, Zbs. It needs the
-pinned compiler and some minutes.
+pinned compiler and ten minutes.
 
 The sequence that saves most dispatches, with those chosen before it, comes next. Its beginnings
 have handlers, too, since the decoder makes handlers longer by one instruction at a time. At first
@@ -42,7 +42,7 @@ from rvjit.machine.stop import Stop
 # Instructions: how many are counted at a time, and after how many for the first time. Then it is
 # after twice as many each time.
 COUNTED, FIRST, TIMES = 5000, 30_000, 12
-DEFAULT_COUNT = 360
+DEFAULT_COUNT = 400
 COMMON = 260  # so many of them are chosen by what they save in all programs but one
 TRIED = 8  # candidates that are compared at each step
 UNSURE = 0.4  # what a candidate is thought to save where it only takes from the next handler
