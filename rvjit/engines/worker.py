@@ -66,23 +66,14 @@ def submit(job: Job, done: weakref.WeakMethod[Done]) -> None:
 
 
 # Forks. A child that goes on running guests needs LLVM and the locks of ours to be free, so a fork
-# waits for the job that is being built. A checkpoint's child needs neither, and cannot wait.
+# waits for the job that is being built. Checkpoints (`rvjit.replay.forked`) do not come by here.
 
-_hurried: int | None = None  # the thread that forks at once
 _held: _Worker | None = None  # whose lock the forking thread holds
 
 
-def fork_at_once() -> None:
-    """Let this thread's next fork not wait; the child must neither compile nor take locks."""
-    global _hurried  # noqa: PLW0603
-    _hurried = threading.get_ident()
-
-
 def _quiesce() -> None:
-    global _held, _hurried  # noqa: PLW0603
-    if _hurried == threading.get_ident():
-        _hurried = None
-    elif _worker is not None:
+    global _held  # noqa: PLW0603
+    if _worker is not None:
         _worker.building.acquire()
         _held = _worker
 

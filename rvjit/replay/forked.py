@@ -1,71 +1,63 @@
-"""Checkpoints of a machine as forked processes that sleep until one is woken to replay.
+"""Checkpoints of a machine as forked processes that sleep until one is woken to tell what it has.
 
-The parent has for each one end of a socket pair; the child waits for a plan at the other, and for
-the parent's end. It then replays on its copy of the machine and answers with the outcome.
+A checkpoint's process is a copy that the host makes page by page as memory changes, and nothing
+else: it runs a few lines of native code (`rvjit.codegen.sleeper`), no Python, and of the parent's
+memory it has the guest's, and whatever is too small to be worth leaving out. What the oldest one
+has is read through a socket pair when a replay needs it, into a machine of this process.
 
-What makes a fork of a process with threads and a JIT safe here:
-
-* The child runs nothing that other threads may have been in the middle of: no LLVM, no import, no
-  lock of ours, no compiled code of the guest, no host of the guest. `replayer.prepare` has made
-  the parent import and compile all that a replay needs.
-* Compiled code lies in memory that both share; `rvjit.codegen.arena` sees to it that a child
-  never writes there, and what the child does run, the threaded engine's handlers, is never freed.
-* It ends with `os._exit`: no buffer that it inherited is written out, no exit handler runs. All
-  inherited descriptors are replaced by the null device at once, so a pipe's reader sees its end.
-* Signals are blocked around the fork; the child forgets all handlers, and ignores Ctrl-C.
-* It sleeps in `poll` on the socket and on a descriptor of the parent's process, so it is woken by
-  the parent's death, however that comes; while it replays it looks whose child it is.
+* Its fork runs no handler (`os.register_at_fork`, pthread_atfork): the child enters nothing that
+  another thread may have been in the middle of.
+* It writes to no memory but its stack and calls nobody but the kernel, so it flushes no buffer and
+  runs no exit handler. All descriptors but two are closed, so a pipe's reader sees its end.
+* It sleeps on the socket and on a descriptor of the parent's process, so it is woken by the
+  parent's death, however that comes.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # typeshed has the documented module only
-import _socket
-import gc
+import ctypes
 import os
-import pickle
 import resource
-import select
 import signal
 import struct
-import sys
+import threading
 import time
-import warnings
 import weakref
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rvjit.engines import worker
+from rvjit.codegen.arena import Arena
+from rvjit.codegen.builtin import Builtin
+from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
+from rvjit.codegen.sleeper import REQUEST, SLEEPER, SLEEPER_IR
 from rvjit.errors import ConfigError, SnapshotError
-from rvjit.machine.pages import PAGE_SIZE
-from rvjit.replay.replayer import Outcome, Plan, Replayer, prepare, temporary_of, write_trace
+from rvjit.machine.layout import State
+from rvjit.machine.pages import DIRTY, PAGE_SHIFT, PAGE_SIZE
+from rvjit.replay.recorder import registers_in
+from rvjit.replay.replayer import Outcome, Plan, Replayer, machine_with, write_trace
 
 if TYPE_CHECKING:
-    from typing import NoReturn
-
+    from rvjit.codegen.blob import Blob
     from rvjit.machine.machine import Machine
 
-_HEAD = struct.Struct("<Q")
-_AWAKE = b"!"
+_REQUEST = struct.Struct(REQUEST)
+_LINK = SLEEPER.index("link")
+_SIGN = 1 << 63
 
-# `signal.pthread_sigmask` turns numbers into enums, which is most of what a fork touches after it.
-_mask = _signal.pthread_sigmask
-_BLOCK, _UNBLOCK, _SET = (
-    int(how) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK, signal.SIG_SETMASK)
-)
-_ALL_SIGNALS = [int(number) for number in signal.valid_signals()]
-
-
-_WARNED = sys.hexversion >= 0x30C0000  # about threads
+# A mapping with fewer bytes of its own costs a fork about as much as hiding it.
+_WORTH_HIDING = 64 << 10
+_GROWTH = (16 << 20) // PAGE_SIZE  # pages that the process may get before we look again
+_UNTOUCHABLE = {b"dc", b"io", b"pf"}  # somebody else's advice; memory of devices
 
 
 def unavailable() -> str | None:
     """Say why there can be no forked checkpoints on this system; None where there can."""
-    missing = [name for name in ("fork", "pidfd_open") if not hasattr(os, name)]
-    if missing:
-        return f"this system has no {' and no '.join(missing)}"
+    system = os.uname()
+    if (system.sysname, system.machine) != ("Linux", "x86_64"):
+        return f"supported on Linux x86-64, this is {system.sysname} {system.machine}"
     try:
         os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
@@ -76,12 +68,23 @@ def unavailable() -> str | None:
 class _Child:
     """A sleeping process, as its parent sees it."""
 
-    def __init__(self) -> None:
-        ours, theirs = _socket.socketpair()  # `socket` makes more of them than numbers
-        self.link = ours.detach()
-        self.other_end = theirs.detach()  # the child's
-        self.faults = _page_faults()  # of the parent
-        self.process = 0
+    def __init__(self, process: int, link: int, faults: int, clean_pages: set[int]) -> None:
+        self.process = process
+        self.link = link
+        self.faults = faults  # of the parent, when it was made
+        self.clean_pages = clean_pages  # the memory's, then
+
+    def read(self, address: int, view: memoryview) -> None:
+        """Fill *view* with what the process has at *address*. Raises `SnapshotError`."""
+        try:
+            os.write(self.link, _REQUEST.pack(address, len(view)))
+            while view:
+                count = os.readv(self.link, [view])
+                if not count:
+                    raise SnapshotError("the checkpoint's process ended before it was needed")
+                view = view[count:]
+        except OSError as error:
+            raise SnapshotError(f"the checkpoint's process cannot be reached: {error}") from error
 
 
 class Forks:
@@ -99,10 +102,26 @@ class Forks:
         self._owner = os.getpid()
         self._sleeping: deque[_Child] = deque()
         self._dying: list[int] = []
-        self.wake_seconds: float | None = None  # of the last replay: until the child was awake
+        self.wake_seconds: float | None = None  # of the last replay: until the child answered
         machine.memory.use_huge_pages()
-        prepare(machine, native=native)
-        self._end = weakref.finalize(self, _end_all, self._owner, self._sleeping, self._dying)
+        self._parent = os.pidfd_open(self._owner)
+        self._end = weakref.finalize(
+            self, _end_all, self._owner, self._parent, self._sleeping, self._dying
+        )
+        self._function = _load_function(code_cache() if machine.keeps_code else NO_CACHE)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Look what the next forks, by this thread, can leave out."""
+        memory, state = self._machine.memory, ctypes.addressof(self._machine.state)
+        self._thread = threading.get_ident()  # where its TLS is, if not its stack
+        self._pages = _data_pages()
+        needed = [(at, at + 1) for at in (*memory.addresses, state, self._thread)]
+        needed.append((memory.addresses[0], memory.addresses[0] + memory.size))
+        hidden = [word for start, end in _big(needed) for word in (start, end - start)]
+        words = self._parent, 0, len(hidden) // 2, *hidden
+        self._words = (ctypes.c_uint64 * len(words))(*words)
+        self._fork = self._function.bound(ctypes.addressof(self._words))
 
     @property
     def size(self) -> int:
@@ -115,26 +134,17 @@ class Forks:
         return (_page_faults() - self._sleeping[0].faults) * PAGE_SIZE
 
     def take(self) -> None:
-        """Add a checkpoint: the state now."""
+        """Add a checkpoint: the state now. Raises `OSError` where there can be no process."""
         self._check_owner()
         self._reap()
-        child = _Child()
-        self._sleeping.append(child)
-        before = _mask(_BLOCK, _ALL_SIGNALS)
-        worker.fork_at_once()
-        # From here on every page that is written is copied first, Python's own above all, so as
-        # little as possible is done.
-        try:
-            child.process = _fork()
-        except OSError:
-            _mask(_SET, before)
-            os.close(child.other_end)
-            os.close(self._sleeping.pop().link)
-            raise
-        if not child.process:
-            self._be_child(child)
-        _mask(_SET, before)
-        os.close(child.other_end)
+        if self._thread != threading.get_ident() or _data_pages() > self._pages + _GROWTH:
+            self._prepare()
+        faults, clean_pages = _page_faults(), self._machine.memory.clean_pages.copy()
+        process = self._fork()
+        if process & _SIGN:
+            number = (1 << 64) - process
+            raise OSError(number, f"forked checkpoint: {os.strerror(number)}")
+        self._sleeping.append(_Child(process, self._words[_LINK], faults, clean_pages))
 
     def drop_oldest(self) -> None:
         """Forget the oldest checkpoint; its process is reaped some time later."""
@@ -144,124 +154,111 @@ class Forks:
         self._dying.append(child.process)
 
     def replay(self, plan: Plan, path: Path) -> Outcome:
-        """Wake the oldest, kill the others, and wait until it has replayed; then there are none.
+        """Wake the oldest, and replay from there on a machine of its own; then there are none.
 
-        Raises `SnapshotError` where it fails.
+        Raises `SnapshotError` where it cannot be read.
         """
         self._check_owner()
         oldest = self._sleeping.popleft()
         while self._sleeping:
             self.drop_oldest()
         try:
-            return self._serve(oldest, plan, path)
+            machine = self._machine_of(oldest)
         finally:
             os.close(oldest.link)
             self._dying.append(oldest.process)
-            with suppress(OSError):
-                temporary_of(path, oldest.process).unlink()
             self._reap(wait=True)
+        return write_trace(Replayer(machine, native=self._native), plan, path)
 
     def close(self) -> None:
         """End all processes and reap them."""
         self._end()
 
-    # The parent's side.
-
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
             raise SnapshotError(f"these checkpoints are those of process {self._owner}")
 
-    def _serve(self, child: _Child, plan: Plan, path: Path) -> Outcome:
-        message = pickle.dumps((plan, path))
-        started = time.perf_counter()
-        try:
-            _send(child.link, _AWAKE)
-            awake = os.read(child.link, 1)
-            self.wake_seconds = time.perf_counter() - started
-            _send(child.link, _HEAD.pack(len(message)) + message)
-            answer = _receive(child.link) if awake else b""
-        except OSError as error:
-            raise SnapshotError(f"the checkpoint's process cannot be reached: {error}") from error
-        if not answer:
-            raise SnapshotError("the checkpoint's process ended before its replay did")
-        outcome: Outcome | str = pickle.loads(answer)
-        if isinstance(outcome, str):
-            raise SnapshotError(f"the replay failed: {outcome}")
-        return outcome
-
     def _reap(self, *, wait: bool = False) -> None:
         self._dying[:] = [process for process in self._dying if not _reaped(process, wait=wait)]
 
-    # The child's side.
-
-    def _be_child(self, child: _Child) -> NoReturn:
-        """Sleep, replay if asked to, and end; nothing that is above on the stack runs again."""
-        try:
-            gc.disable()
-            _forget_signals()
-            link = child.other_end
-            parent = os.pidfd_open(self._owner)
-            _forget_descriptors({link, parent})
-            if os.getppid() == self._owner and _sleep(link, parent):
-                self._replay_for_parent(link)
-        except BaseException:  # noqa: BLE001 - whatever it is, this process ends here
-            os._exit(1)
-        finally:
-            os._exit(0)
-
-    def _replay_for_parent(self, link: int) -> None:
-        _send(link, os.read(link, 1))
-        message = _receive(link)
-        if not message:
-            return
-        plan, path = pickle.loads(message)
-        answer: Outcome | str
-        try:
-            replayer = Replayer(
-                self._machine,
-                native=self._native,
-                is_wanted=lambda: os.getppid() == self._owner,
-            )
-            answer = write_trace(replayer, plan, path)
-        except Exception as error:  # noqa: BLE001 - told to the parent
-            answer = f"{type(error).__name__}: {error}"
-        data = pickle.dumps(answer)
-        _send(link, _HEAD.pack(len(data)) + data)
+    def _machine_of(self, child: _Child) -> Machine:
+        """Return a new machine that is what ours was when *child* was forked."""
+        memory = self._machine.memory
+        started = time.perf_counter()
+        state = bytearray(ctypes.sizeof(State))
+        child.read(ctypes.addressof(self._machine.state), memoryview(state))
+        self.wake_seconds = time.perf_counter() - started
+        bytes_, flags_at, _ = memory.addresses
+        flags = bytearray(memory.page_count)
+        child.read(flags_at, memoryview(flags))
+        pages = {page for page, each in enumerate(flags) if each & DIRTY} | child.clean_pages
+        registers = registers_in(memoryview(state).cast("Q"))
+        machine = machine_with(self._machine, registers, flags, pages)
+        for start, size in _runs(sorted(pages)):
+            child.read(bytes_ + start, machine.memory.buffer[start : start + size])
+        return machine
 
 
-def _fork() -> int:
-    if not _WARNED:
-        return os.fork()
-    with warnings.catch_warnings():
-        # Python warns of what the module's docstring answers.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+_arena = Arena()
+_loaded: Builtin | None = None
+
+
+def _load_function(cache: CodeCache) -> Builtin:
+    """Return the native function, loaded once for the process."""
+    global _loaded  # noqa: PLW0603
+    if _loaded is None:
+        blob = cache.blob(SLEEPER_IR, _compile_function)
+        address = _arena.place(blob.code) + blob.symbols["sleeper_fork_call"]
+        _loaded = Builtin("sleeper_fork", address)
+    return _loaded
+
+
+def _compile_function() -> Blob:
+    from rvjit.codegen.llvm import compiler
+
+    return compiler().compile_plain(SLEEPER_IR)
+
+
+def _big(needed: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the mappings that cost a fork most and have nothing that is *needed*.
+
+    Code is in shared mappings, which cost little and are not among them.
+    """
+    start = end = own = 0
+    private = False
+    with open("/proc/self/smaps", "rb") as file:
+        for line in file:
+            first, *words = line.split()
+            if first == b"Anonymous:":
+                own = int(words[0]) << 10
+            elif first == b"VmFlags:":
+                if (
+                    private
+                    and own >= _WORTH_HIDING
+                    and _UNTOUCHABLE.isdisjoint(words)
+                    and not any(start < last and at < end for at, last in needed)
+                ):
+                    yield start, end
+            elif not first.endswith(b":"):
+                start, end = (int(each, 16) for each in first.split(b"-"))
+                private = words[0].endswith(b"p") and words[-1] != b"[stack]"
+
+
+def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield offset and size of the pages in memory, those that are neighbours together."""
+    breaks = [at for at, (one, two) in enumerate(pairwise(pages), 1) if two != one + 1]
+    for first, last in pairwise([0, *breaks, len(pages)] if pages else ()):
+        yield pages[first] << PAGE_SHIFT, (last - first) << PAGE_SHIFT
+
+
+def _data_pages() -> int:
+    """Return how many pages this process can write."""
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[5])
 
 
 def _page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-def _send(link: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(link, view) :]
-
-
-def _receive(link: int) -> bytes:
-    """Read a message with its length before it; empty where the other side is gone."""
-    head = _receive_exactly(link, _HEAD.size)
-    return _receive_exactly(link, _HEAD.unpack(head)[0]) if head else b""
-
-
-def _receive_exactly(link: int, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        part = os.read(link, min(size - len(data), 1 << 20))
-        if not part:
-            return b""
-        data += part
-    return bytes(data)
 
 
 def _reaped(process: int, *, wait: bool) -> bool:
@@ -276,48 +273,13 @@ def _reaped(process: int, *, wait: bool) -> bool:
         return True
 
 
-def _end_all(owner: int, sleeping: deque[_Child], dying: list[int]) -> None:
+def _end_all(owner: int, parent: int, sleeping: deque[_Child], dying: list[int]) -> None:
     if os.getpid() != owner:
         return  # in a process that was forked for something else
+    os.close(parent)
     while sleeping:
         child = sleeping.pop()
         os.close(child.link)
         dying.append(child.process)
     while dying:
         _reaped(dying.pop(), wait=True)
-
-
-def _forget_signals() -> None:
-    """Let nothing of the parent's run in a handler; all were blocked when we were forked."""
-    signal.set_wakeup_fd(-1)
-    for number in _ALL_SIGNALS:
-        with suppress(OSError, ValueError):
-            handler: Any = signal.getsignal(number)
-            if callable(handler):
-                signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _mask(_UNBLOCK, _ALL_SIGNALS)
-
-
-def _forget_descriptors(kept: set[int]) -> None:
-    """Replace all descriptors but those *kept* by the null device.
-
-    They stay taken, so objects that close theirs close nothing of ours.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        if number not in kept and number != null:
-            with suppress(OSError):  # the one that listdir used
-                os.fstat(number)
-                os.dup2(null, number, inheritable=False)
-    os.close(null)
-
-
-def _sleep(link: int, parent: int) -> bool:
-    """Wait; whether the parent has sent something."""
-    poll = select.poll()
-    poll.register(link, select.POLLIN)
-    poll.register(parent, select.POLLIN)
-    ready = dict(poll.poll())
-    return parent not in ready and bool(ready.get(link, 0) & select.POLLIN)

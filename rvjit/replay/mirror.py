@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from rvjit.engines.compare import new_like
 from rvjit.machine.machine import Machine
 from rvjit.machine.memory import reserve
 from rvjit.machine.pages import PAGE_SHIFT, PAGE_SIZE, SAVED_FLAGS
-from rvjit.replay.recorder import assign_flags, registers_of, set_registers
-from rvjit.replay.replayer import Outcome, Plan, Replayer, write_trace
+from rvjit.replay.recorder import registers_of
+from rvjit.replay.replayer import Outcome, Plan, Replayer, machine_with, write_trace
 from rvjit.snapshot.checkpoint import Listeners
 
 _SAVED = bytes(flags & SAVED_FLAGS for flags in range(256))
@@ -86,23 +85,18 @@ class Mirror:
 
     def machine_at_oldest(self) -> Machine:
         """Return a new machine that is what this one was at the oldest checkpoint."""
-        found = new_like(self._machine)
-        found.keeps_code = self._machine.keeps_code
-        memory = found.memory
         back: dict[int, bytes] = {}
+        flags = bytearray(self._flags)
         for mark in reversed(self._marks):
             back |= mark.pages
+            for first, undone in mark.flags:
+                flags[first : first + len(undone)] = undone
+        found = machine_with(self._machine, self._marks[0].registers, flags, self._used)
         for page in self._used:
             start = page << PAGE_SHIFT
-            memory.buffer[start : start + PAGE_SIZE] = (
+            found.memory.buffer[start : start + PAGE_SIZE] = (
                 back.get(page) or self._bytes[start : start + PAGE_SIZE]
             )
-            memory.clean_pages.add(page)
-        assign_flags(memory, 0, self._flags.tobytes())
-        for mark in reversed(self._marks):
-            for first, flags in mark.flags:
-                assign_flags(memory, first, flags)
-        set_registers(found, self._marks[0].registers)
         return found
 
     def close(self) -> None:

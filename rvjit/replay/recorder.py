@@ -29,7 +29,12 @@ _ENTRY = 128  # and of a range's
 
 def registers_of(machine: Machine) -> bytes:
     """Return x, pc, cycles and the reservation as words in the host's byte order."""
-    return machine.words[_REGISTERS].tobytes() + machine.words[_RESERVATION].tobytes()
+    return registers_in(machine.words)
+
+
+def registers_in(words: memoryview) -> bytes:
+    """Do that for the words of a machine's state."""
+    return words[_REGISTERS].tobytes() + words[_RESERVATION].tobytes()
 
 
 def set_registers(machine: Machine, registers: bytes) -> None:

@@ -1,37 +1,33 @@
 """Replayer: does a recorded run again, the last part of it with a trace.
 
 It needs no VM and no host: a machine that is what it was at a checkpoint, and what a `Recorder`
-noted since. It runs exact engines only, so that a mistake of compiled code is not repeated, and in
-a forked child neither LLVM nor compiled code of the parent is touched.
+noted since. It runs exact engines only, so that a mistake of compiled code is not repeated.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rvjit import __version__
+from rvjit.engines.compare import new_like
 from rvjit.interp.engine import Interpreter
 from rvjit.isa.registers import ABI_NAMES
 from rvjit.machine.engine import Engine
 from rvjit.machine.layout import NO_LIMIT, word_of
 from rvjit.machine.machine import Machine
-from rvjit.machine.memory import Memory
-from rvjit.machine.pages import EXECUTABLE, PAGE_SIZE
+from rvjit.machine.pages import PAGE_SIZE, SAVED_FLAGS
 from rvjit.machine.stop import Stop
-from rvjit.replay.recorder import Change, registers_of
+from rvjit.replay.recorder import Change, assign_flags, registers_of, set_registers
 from rvjit.replay.tracer import TraceEntry, Tracer
 from rvjit.values import dataclass
 
-# Cycles between two looks at whether anybody still waits for the replay: well under a second.
-_SLICE_NATIVE = 100_000_000
-_SLICE = 1_000_000
-_TRACED_SLICE = 2_000
+_SLICE = 100_000_000  # cycles until Python may hear Ctrl-C
 _PC, _CYCLES = word_of("pc"), word_of("cycles")
-_NOP = 0x13.to_bytes(4, "little")
+_SAVED = bytes(flags & SAVED_FLAGS for flags in range(256))
 
 
 @dataclass(frozen=True)
@@ -70,32 +66,22 @@ class Outcome:
     reproduced: bool | None
 
 
-class Abandoned(Exception):
-    """Nobody waits for the replay any more."""
-
-
 class _Diverged(Exception):
     """The replay does not come to where the run was."""
 
 
 class Replayer:
-    """Replays on *machine*, which stands at a checkpoint; with *native* engines where none trace.
+    """Replays on *machine*, which stands at a checkpoint; *native* is for what is not traced."""
 
-    *is_wanted* is asked now and then; `run` raises `Abandoned` once it says no.
-    """
-
-    def __init__(
-        self, machine: Machine, *, native: bool, is_wanted: Callable[[], bool] = lambda: True
-    ) -> None:
+    def __init__(self, machine: Machine, *, native: bool) -> None:
         self._machine = machine
-        self._is_wanted = is_wanted
         exact = Interpreter(machine)
         self._quick: Engine = exact
         self._slice = _SLICE
         if native:
             from rvjit.threaded.engine import Threaded
 
-            self._quick, self._slice = Threaded(machine), _SLICE_NATIVE
+            self._quick = Threaded(machine)
         self._tracer = Tracer(machine, exact)
         self._instructions = 0
         self._traced_from = 0
@@ -159,11 +145,9 @@ class Replayer:
         """Run without a trace to *wanted*, or to the last stop before it that there can be."""
         machine = self._machine
         while machine.cycles < wanted:
-            self._look()
             before = machine.cycles
             machine.cycle_limit = min(wanted, before + self._slice)
-            stop = self._quick.run()
-            self._note_fault(stop)
+            self._note_fault(self._quick.run())
             if machine.cycles == before:  # the next instruction costs more than that
                 if machine.cycle_limit < wanted:
                     self._slice *= 16
@@ -176,8 +160,6 @@ class Replayer:
         machine = self._machine
         machine.cycle_limit = max(target, machine.cycles)
         while machine.cycles < target:
-            if not self._instructions % _TRACED_SLICE:
-                self._look()
             stop, entry = self._tracer.step()
             if entry is None or machine.cycles == entry.cycle:
                 raise _Diverged
@@ -212,10 +194,6 @@ class Replayer:
 
     def _note_fault(self, stop: Stop) -> None:
         self._fault = str(self._machine.fault) if stop is Stop.FAULT else None
-
-    def _look(self) -> None:
-        if not self._is_wanted():
-            raise Abandoned
 
 
 def _discard(line: str) -> None:
@@ -277,12 +255,17 @@ def write_trace(replayer: Replayer, plan: Plan, path: Path) -> Outcome:
     return outcome
 
 
-def prepare(machine: Machine, *, native: bool) -> None:
-    """Import and compile all that a replay on *machine* will need, by doing a small one."""
-    memory = Memory(2 * PAGE_SIZE)
-    small = Machine(memory, machine.rules)
-    small.keeps_code = machine.keeps_code
-    memory.initialise(0, _NOP * 2)
-    memory.assign_flags(range(1), EXECUTABLE | memory.flags[0])
-    plan = Plan("", "", (), 2, None, None, beyond=False, last=1)
-    Replayer(small, native=native).run(plan, _discard)
+def machine_with(
+    like: Machine, registers: bytes, flags: bytearray, pages: Iterable[int]
+) -> Machine:
+    """Return a new machine with the window and rules of *like*, to be replayed on.
+
+    It has *registers* (`registers_of`) and *flags*, a byte for each page of which SAVED_FLAGS
+    count. The caller fills *pages*; all others hold zeros.
+    """
+    found = new_like(like)
+    found.keeps_code = like.keeps_code
+    found.memory.clean_pages.update(pages)
+    assign_flags(found.memory, 0, bytes(flags).translate(_SAVED))
+    set_registers(found, registers)
+    return found

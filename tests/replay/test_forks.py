@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -183,23 +184,39 @@ def test_signals_are_as_before(ring: CheckpointRing) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def test_pythons_warning_about_threads_is_answered(
-    ring: CheckpointRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Python 3.12 warns; our fork is silent where others still are not."""
-
-    def fork_with_warning() -> int:
-        process = real()
-        if process:
-            warnings.warn("multi-threaded, use of fork()", DeprecationWarning, stacklevel=2)
-        return process
-
-    real = os.fork
-    monkeypatch.setattr(forked, "_WARNED", True)
-    monkeypatch.setattr(os, "fork", fork_with_warning)
+def test_no_handler_of_a_fork_runs(ring: CheckpointRing) -> None:
+    """Neither Python's, which would enter what other threads may be in the middle of."""
+    seen: list[int] = []
+    os.register_at_fork(before=lambda: seen.append(1))
     ring.checkpoint()
-    with pytest.warns(DeprecationWarning, match="of mine"):
-        warnings.warn("of mine", DeprecationWarning, stacklevel=1)
+    assert not seen
+    process = os.fork()
+    if not process:
+        os._exit(0)
+    os.waitpid(process, 0)
+    assert seen
+
+
+def advised_against_forks() -> int:
+    """Return how many mappings a child would not have."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    return sum("dc" in line.split() for line in lines if line.startswith("VmFlags:"))
+
+
+def test_memory_is_as_before(ring: CheckpointRing) -> None:
+    """What is left out of a checkpoint's process is there for all others."""
+    kept = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    kept.write(b"somebody else's" * 60_000)
+    kept.madvise(mmap.MADV_DONTFORK)
+    before = advised_against_forks()
+    assert before >= 1
+    ring.checkpoint()
+    (process,) = children()
+    there = Path(f"/proc/{process}/smaps").read_text()
+    assert "[heap]" not in there
+    ring.checkpoint()
+    assert advised_against_forks() == before
+    del kept
 
 
 def test_the_bytes_are_bounded(tmp_path: Path) -> None:
@@ -292,23 +309,23 @@ def test_forks_while_the_compiler_is_busy(tmp_path: Path) -> None:
         assert output == expected
 
 
-def test_a_process_that_cannot_be_made(
-    ring: CheckpointRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_cannot_be_made(ring: CheckpointRing) -> None:
     ring.run(cycle_limit=250)
-    before = ring.checkpoints, len(os.listdir("/proc/self/fd"))
-
-    def fail() -> int:
-        raise BlockingIOError("no more processes")
-
-    monkeypatch.setattr(os, "fork", fail)
-    with pytest.raises(BlockingIOError):
-        ring.run(cycle_limit=350)
-    monkeypatch.undo()
+    count, descriptors = len(ring.checkpoints), len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 1, hard))  # a socket pair is two
+    try:
+        with pytest.raises(OSError, match="checkpoint: Too many open files"):
+            ring.run(cycle_limit=350)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert ring.replay is not None  # an error as any other
     assert ring.replay.reproduced is True
     ring.close()
-    assert len(os.listdir("/proc/self/fd")) == before[1] - len(before[0])
+    # A link for each checkpoint, and that of this process.
+    assert len(os.listdir("/proc/self/fd")) == descriptors - count - 1
 
 
 class SlowJob:
@@ -328,21 +345,20 @@ class SlowJob:
         pass
 
 
-def test_a_plain_fork_waits_for_the_compiler_and_a_checkpoint_does_not() -> None:
-    def status_of(answer: Callable[[], bool]) -> int:
-        process = os.fork()
-        if not process:
-            os._exit(0 if answer() else 1)
-        return os.waitpid(process, 0)[1]
-
+def test_a_plain_fork_waits_for_the_compiler_and_a_checkpoint_does_not(
+    ring: CheckpointRing,
+) -> None:
     job = SlowJob()
     worker.submit(job, weakref.WeakMethod(job.built))  # type: ignore[arg-type]
     assert job.begun.wait(WAIT)
-    worker.fork_at_once()
-    assert status_of(lambda: not job.over.is_set()) == 0
+    ring.checkpoint()
+    assert not job.over.is_set()
     releaser = threading.Timer(0.05, job.released.set)
     releaser.start()
-    assert status_of(job.over.is_set) == 0
+    process = os.fork()
+    if not process:
+        os._exit(0 if job.over.is_set() else 1)
+    assert os.waitpid(process, 0)[1] == 0
     releaser.join()
 
 
