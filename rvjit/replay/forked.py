@@ -49,7 +49,7 @@ _SIGN = 1 << 63
 
 # A mapping with fewer bytes of its own costs a fork about as much as hiding it.
 _WORTH_HIDING = 64 << 10
-_GROWTH = (16 << 20) // PAGE_SIZE  # pages that the process may get before we look again
+_GROWTH = 16 << 10  # KiB that the process may grow by, besides a quarter, before we look again
 _UNTOUCHABLE = {b"dc", b"io", b"pf"}  # somebody else's advice; memory of devices
 
 
@@ -115,7 +115,8 @@ class Forks:
         """Look what the next forks, by this thread, can leave out."""
         memory, state = self._machine.memory, ctypes.addressof(self._machine.state)
         self._thread = threading.get_ident()  # where its TLS is, if not its stack
-        self._pages = _data_pages()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._expected = peak + peak // 4 + _GROWTH
         needed = [(at, at + 1) for at in (*memory.addresses, state, self._thread)]
         needed.append((memory.addresses[0], memory.addresses[0] + memory.size))
         hidden = [word for start, end in _big(needed) for word in (start, end - start)]
@@ -131,20 +132,22 @@ class Forks:
         """
         if not self._sleeping:
             return 0
-        return (_page_faults() - self._sleeping[0].faults) * PAGE_SIZE
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        return (faults - self._sleeping[0].faults) * PAGE_SIZE
 
     def take(self) -> None:
         """Add a checkpoint: the state now. Raises `OSError` where there can be no process."""
         self._check_owner()
         self._reap()
-        if self._thread != threading.get_ident() or _data_pages() > self._pages + _GROWTH:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        if self._thread != threading.get_ident() or usage.ru_maxrss > self._expected:
             self._prepare()
-        faults, clean_pages = _page_faults(), self._machine.memory.clean_pages.copy()
+        clean_pages = self._machine.memory.clean_pages.copy()
         process = self._fork()
         if process & _SIGN:
             number = (1 << 64) - process
             raise OSError(number, f"forked checkpoint: {os.strerror(number)}")
-        self._sleeping.append(_Child(process, self._words[_LINK], faults, clean_pages))
+        self._sleeping.append(_Child(process, self._words[_LINK], usage.ru_minflt, clean_pages))
 
     def drop_oldest(self) -> None:
         """Forget the oldest checkpoint; its process is reaped some time later."""
@@ -249,16 +252,6 @@ def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
     breaks = [at for at, (one, two) in enumerate(pairwise(pages), 1) if two != one + 1]
     for first, last in pairwise([0, *breaks, len(pages)] if pages else ()):
         yield pages[first] << PAGE_SHIFT, (last - first) << PAGE_SHIFT
-
-
-def _data_pages() -> int:
-    """Return how many pages this process can write."""
-    with open("/proc/self/statm", "rb", buffering=0) as file:
-        return int(file.read().split()[5])
-
-
-def _page_faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _reaped(process: int, *, wait: bool) -> bool:

@@ -276,8 +276,7 @@ class CheckpointRing:
         """Take a checkpoint now. Raises `SnapshotError` inside a handler."""
         self._check_open()
         vm, recorder, marks = self._vm, self._recorder, self._marks
-        with vm._entry:  # noqa: SLF001 - `exclusive` touches more memory, which forks make dear
-            vm._check_alone("a checkpoint", 1)  # noqa: SLF001
+        with vm.exclusive("a checkpoint"):
             if self._keeper is None:
                 self._keeper = self._make_keeper()
             recorder.begin()

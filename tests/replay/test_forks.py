@@ -258,24 +258,33 @@ def test_output_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
 
 
 ORPHANS = """
-import sys, time
-from rvjit import VM, CheckpointRing, example
+import os, struct, sys, time
+from rvjit import VM, CheckpointRing
+from rvjit.codegen.sleeper import REQUEST
 vm = VM.from_elf(sys.argv[1], engine="threaded")
 ring = CheckpointRing(vm, sys.argv[2], every=1_000_000, keep=4, last=None, kind="fork")
 ring.advance(cycle_limit=10_000_000)
-children = open(f"/proc/self/task/{__import__('os').getpid()}/children").read()
-print(children, flush=True)
+children = open(f"/proc/self/task/{os.getpid()}/children").read()
+if sys.argv[3] != "asked":
+    print(children, flush=True)
 if sys.argv[3] == "replaying":
     ring.fail("slowly")
+if sys.argv[3] == "asked":  # for more than there is room for, and there will always be a reader
+    if not os.fork():
+        os.read(0, 1)
+        os._exit(0)
+    for child in ring._keeper._sleeping:
+        os.write(child.link, struct.pack(REQUEST, vm.machine.memory.addresses[0], 4 << 20))
+    print(children, flush=True)
 time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("state", ["sleeping", "replaying"])
+@pytest.mark.parametrize("state", ["sleeping", "asked", "replaying"])
 def test_no_orphans_even_if_the_parent_is_killed(state: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", ORPHANS, GUESTS / "forever.elf", tmp_path / "trace", state]
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE) as process,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
         contextlib.ExitStack() as stack,
     ):
         stack.callback(process.kill)
