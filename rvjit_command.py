@@ -12,6 +12,9 @@ import sys
 # it looked for again as soon as the guest runs.
 gc.disable()
 try:
+    from rvjit.imports import quicken
+
+    quicken()
     from rvjit.cli import process
 except KeyboardInterrupt:
     sys.exit(130)  # rvjit.cli.status.Status.INTERRUPT, which is not there yet

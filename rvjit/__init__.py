@@ -136,7 +136,7 @@ def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     where, colon, other = _LATER[name].partition(":")
-    value: object = __import__(f"{__name__}.{where}", fromlist=[""])
+    value: object = __import__(f"{__name__}.{where}", fromlist=["__name__"])
     if other or not colon:
         value = getattr(value, other or name)
     globals()[name] = value

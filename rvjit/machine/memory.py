@@ -375,16 +375,15 @@ class Memory:
 @lru_cache(maxsize=64)
 def _flag_change(clear: int, add: int, wxorx: bool) -> bytes:
     """Table from old to new flags bytes, keeping what the bits promise each other."""
-
-    def change(old: int) -> int:
+    table = bytearray()
+    for old in range(256):
         new = old & ~clear | add
         if wxorx:
             new = new & ~WRITABLE if new & EXECUTABLE else new | WRITABLE
         if not new & WRITABLE or not new & DIRTY:
             new &= ~STORE_FAST
-        return new & 0xFF
-
-    return bytes(change(old) for old in range(256))
+        table.append(new & 0xFF)
+    return bytes(table)
 
 
 @lru_cache(maxsize=8)
