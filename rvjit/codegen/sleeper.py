@@ -5,10 +5,11 @@ pairs of words, first address and size, as *count* says. The function is
 
     i64 sleeper_fork(ptr sleeper)   the process, or the error's number negated; sets `link`
 
-The child has nothing of what lies in those ranges; they are to be other than its stack, this
-code, and what it is to show. So fork has little to copy, and its parent shares, and has to copy
-when it writes, nothing else. It makes system calls and nothing more: it puts signals back to
-what the system does by default (those that were ignored stay so, and SIGINT is), closes all
+The child has nothing of what lies in those ranges, which are to be other than this code and what
+it is to show; a range with the stack, or with the thread's own block, which the kernel writes to,
+is left out. So fork has little to copy, and its parent shares, and has to copy when it writes,
+nothing else. The child makes system calls and does nothing more: it puts signals back to what the
+system does by default (those that were ignored stay so, and SIGINT is blocked), closes all
 descriptors but its end of the link, and waits. For each request that it gets, an address and a
 size, 64-bit words, it answers with the bytes there. It ends when nobody can ask any more, or when
 the process of *parent* has ended.
@@ -51,6 +52,9 @@ def _call(result: str, number: int, *arguments: str | int) -> str:
 
 SLEEPER_IR = f"""
 define private void @advise(ptr %sleeper, i1 %hide) noinline nounwind {{
+  %here = alloca i64
+  %stack = ptrtoint ptr %here to i64
+  %thread = call i64 asm "movq %fs:0, $0", "=r"()
   %p.count = getelementptr i64, ptr %sleeper, i64 {SLEEPER.index("count")}
   %count = load i64, ptr %p.count
   %ranges = getelementptr i64, ptr %sleeper, i64 {len(SLEEPER)}
@@ -58,13 +62,20 @@ define private void @advise(ptr %sleeper, i1 %hide) noinline nounwind {{
 next:
   %i = phi i64 [ 0, %0 ], [ %i1, %done ]
   %more = icmp ult i64 %i, %count
-  br i1 %more, label %show, label %end
-show:
+  br i1 %more, label %look, label %end
+look:
   %at = shl i64 %i, 1
   %p.start = getelementptr i64, ptr %ranges, i64 %at
   %start = load i64, ptr %p.start
   %p.size = getelementptr i64, ptr %p.start, i64 1
   %size = load i64, ptr %p.size
+  %stack.at = sub i64 %stack, %start
+  %stack.in = icmp ult i64 %stack.at, %size
+  %thread.at = sub i64 %thread, %start
+  %thread.in = icmp ult i64 %thread.at, %size
+  %needed = or i1 %stack.in, %thread.in
+  br i1 %needed, label %done, label %show
+show:
   {_call("shown", _MADVISE, "%start", "%size", _DOFORK)}
   br i1 %hide, label %can, label %done
 can:  ; what cannot be shown again is not hidden

@@ -20,12 +20,11 @@ import os
 import resource
 import signal
 import struct
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,15 +111,14 @@ class Forks:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Look what the next forks, by this thread, can leave out."""
+        """Look what the next forks can leave out."""
         memory, state = self._machine.memory, ctypes.addressof(self._machine.state)
-        self._thread = threading.get_ident()  # where its TLS is, if not its stack
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self._expected = peak + peak // 4 + _GROWTH
-        needed = [(at, at + 1) for at in (*memory.addresses, state, self._thread)]
-        needed.append((memory.addresses[0], memory.addresses[0] + memory.size))
-        hidden = [word for start, end in _big(needed) for word in (start, end - start)]
-        words = self._parent, 0, len(hidden) // 2, *hidden
+        bytes_, flags, _ = memory.addresses
+        needed = [(state, 1), (flags, memory.page_count), (bytes_, memory.size)]
+        hidden = [*_big(needed)]
+        words = self._parent, 0, len(hidden), *chain.from_iterable(hidden)
         self._words = (ctypes.c_uint64 * len(words))(*words)
         self._fork = self._function.bound(ctypes.addressof(self._words))
 
@@ -140,7 +138,7 @@ class Forks:
         self._check_owner()
         self._reap()
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        if self._thread != threading.get_ident() or usage.ru_maxrss > self._expected:
+        if usage.ru_maxrss > self._expected:
             self._prepare()
         clean_pages = self._machine.memory.clean_pages.copy()
         process = self._fork()
@@ -223,7 +221,7 @@ def _compile_function() -> Blob:
 
 
 def _big(needed: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the mappings that cost a fork most and have nothing that is *needed*.
+    """Yield address and size of the mappings that cost a fork most and have nothing *needed*.
 
     Code is in shared mappings, which cost little and are not among them.
     """
@@ -239,12 +237,12 @@ def _big(needed: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
                     private
                     and own >= _WORTH_HIDING
                     and _UNTOUCHABLE.isdisjoint(words)
-                    and not any(start < last and at < end for at, last in needed)
+                    and not any(start < at + size and at < end for at, size in needed)
                 ):
-                    yield start, end
+                    yield start, end - start
             elif not first.endswith(b":"):
                 start, end = (int(each, 16) for each in first.split(b"-"))
-                private = words[0].endswith(b"p") and words[-1] != b"[stack]"
+                private = words[0].endswith(b"p")
 
 
 def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
