@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import py_compile
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,13 @@ import pytest
 
 from rvjit.imports import _Finder
 
-COMMAND = Path(__file__).parent.parent.parent / "rvjit_command.py"
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(params=["module", "package"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module, or a package, `found` in the test's folder, with bytecode."""
+    monkeypatch.setattr(sys, "pycache_prefix", None)
     path = tmp_path / ("found.py" if request.param == "module" else "found/__init__.py")
     path.parent.mkdir(exist_ok=True)
     path.write_text("def answer():\n    return 42\n")
@@ -100,16 +102,19 @@ runpy.run_path(COMMAND)
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_the_command_uses_it_unless_bytecode_is_elsewhere(elsewhere: bool, tmp_path: Path) -> None:
-    code = PROCESS.replace("COMMAND", repr(str(COMMAND)))
+    ignored = shutil.ignore_patterns("__pycache__", "*.elf")
+    shutil.copytree(ROOT / "rvjit", tmp_path / "rvjit", ignore=ignored)
+    code = PROCESS.replace("COMMAND", repr(str(ROOT / "rvjit_command.py")))
     environment = {name: each for name, each in os.environ.items() if "PYTHON" not in name}
     if elsewhere:
-        environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+        environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "elsewhere")
     command = [sys.executable, "-c", code]
     seen: dict[str, str] = {}
-    for _ in range(2):  # the first may write bytecode
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        lines = [line.split() for line in done.stdout.splitlines() if line.startswith("rvjit.")]
-        seen = dict(lines)
+    for _ in range(2):  # the first writes bytecode
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        seen = dict(line.split() for line in done.stdout.splitlines() if line.startswith("rvjit."))
     del seen["rvjit.imports"], seen["rvjit.errors"]  # before it is there
     assert len(seen) > 3
     assert set(seen.values()) == {"SourceFileLoader" if elsewhere else "_Loader"}
