@@ -3,7 +3,7 @@
 `SLEEPER` is the structure that is worked on, 64-bit words in that order, and behind it as many
 pairs of words, first address and size, as *count* says. The function is
 
-    i64 sleeper_fork(ptr sleeper)   the process, or the error's number negated; sets `link`
+    i64 sleeper_fork(ptr sleeper)   0 with `process` and `link` set, or an error's number
 
 The child has nothing of what lies in those ranges, which are to be other than this code and what
 it is to show; a range with the stack, or with the thread's own block, which the kernel writes to,
@@ -21,7 +21,8 @@ from rvjit.codegen.builtin import caller
 
 SLEEPER = (
     "parent",  # a descriptor of the process that forks (pidfd_open)
-    "link",  # a socket to the child, from the call on
+    "process",  # the child, from the call on,
+    "link",  # and a socket to it
     "count",  # of ranges that the child is not to have
 )
 REQUEST = "<QQ"
@@ -200,13 +201,15 @@ define i64 @sleeper_fork(ptr %sleeper) nounwind {{
   %cannot = icmp slt i64 %can, 0
   br i1 %cannot, label %no, label %link
 no:
-  ret i64 %can
+  %can.error = sub i64 0, %can
+  ret i64 %can.error
 link:
   {_call("linked", _SOCKETPAIR, _AF_UNIX, _SOCK_STREAM_CLOEXEC, 0, "%ends.i")}
   %unlinked = icmp slt i64 %linked, 0
   br i1 %unlinked, label %none, label %fork
 none:
-  ret i64 %linked
+  %linked.error = sub i64 0, %linked
+  ret i64 %linked.error
 fork:
   %ours32 = load i32, ptr %ends
   %ours = zext i32 %ours32 to i64
@@ -230,11 +233,14 @@ go.on:
   br i1 %forked, label %yes, label %failed
 failed:
   {_call("r.ours", _CLOSE, "%ours")}
-  ret i64 %process
+  %error = sub i64 0, %process
+  ret i64 %error
 yes:
+  %p.process = getelementptr i64, ptr %sleeper, i64 {SLEEPER.index("process")}
+  store i64 %process, ptr %p.process
   %p.link = getelementptr i64, ptr %sleeper, i64 {SLEEPER.index("link")}
   store i64 %ours, ptr %p.link
-  ret i64 %process
+  ret i64 0
 }}
 {caller("sleeper_fork")}
 """

@@ -34,7 +34,7 @@ from rvjit.codegen.cache import NO_CACHE, CodeCache, code_cache
 from rvjit.codegen.sleeper import REQUEST, SLEEPER, SLEEPER_IR
 from rvjit.errors import ConfigError, SnapshotError
 from rvjit.machine.layout import State
-from rvjit.machine.pages import DIRTY, PAGE_SHIFT, PAGE_SIZE
+from rvjit.machine.pages import PAGE_SHIFT, PAGE_SIZE
 from rvjit.replay.recorder import registers_in
 from rvjit.replay.replayer import Outcome, Plan, Replayer, machine_with, write_trace
 
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from rvjit.machine.machine import Machine
 
 _REQUEST = struct.Struct(REQUEST)
-_LINK = SLEEPER.index("link")
-_SIGN = 1 << 63
+_PROCESS, _LINK = SLEEPER.index("process"), SLEEPER.index("link")
 
 # A mapping with fewer bytes of its own costs a fork about as much as hiding it.
 _WORTH_HIDING = 64 << 10
@@ -118,7 +117,7 @@ class Forks:
         bytes_, flags, _ = memory.addresses
         needed = [(state, 1), (flags, memory.page_count), (bytes_, memory.size)]
         hidden = [*_big(needed)]
-        words = self._parent, 0, len(hidden), *chain.from_iterable(hidden)
+        words = self._parent, 0, 0, len(hidden), *chain.from_iterable(hidden)
         self._words = (ctypes.c_uint64 * len(words))(*words)
         self._fork = self._function.bound(ctypes.addressof(self._words))
 
@@ -140,12 +139,19 @@ class Forks:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         if usage.ru_maxrss > self._expected:
             self._prepare()
-        clean_pages = self._machine.memory.clean_pages.copy()
-        process = self._fork()
-        if process & _SIGN:
-            number = (1 << 64) - process
-            raise OSError(number, f"forked checkpoint: {os.strerror(number)}")
-        self._sleeping.append(_Child(process, self._words[_LINK], usage.ru_minflt, clean_pages))
+        clean_pages, words = self._machine.memory.clean_pages.copy(), self._words
+        words[_PROCESS] = 0
+        try:
+            error = self._fork()
+            child = _Child(words[_PROCESS], words[_LINK], usage.ru_minflt, clean_pages)
+        except BaseException:  # Ctrl-C, which waited until the child was there
+            if words[_PROCESS]:
+                os.close(words[_LINK])
+                self._dying.append(words[_PROCESS])
+            raise
+        if error:
+            raise OSError(error, f"forked checkpoint: {os.strerror(error)}")
+        self._sleeping.append(child)
 
     def drop_oldest(self) -> None:
         """Forget the oldest checkpoint; its process is reaped some time later."""
@@ -192,10 +198,9 @@ class Forks:
         bytes_, flags_at, _ = memory.addresses
         flags = bytearray(memory.page_count)
         child.read(flags_at, memoryview(flags))
-        pages = {page for page, each in enumerate(flags) if each & DIRTY} | child.clean_pages
         registers = registers_in(memoryview(state).cast("Q"))
-        machine = machine_with(self._machine, registers, flags, pages)
-        for start, size in _runs(sorted(pages)):
+        machine = machine_with(self._machine, registers, flags, child.clean_pages)
+        for start, size in _runs(machine.memory.pages_in_use()):
             child.read(bytes_ + start, machine.memory.buffer[start : start + size])
         return machine
 

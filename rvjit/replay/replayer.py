@@ -256,16 +256,16 @@ def write_trace(replayer: Replayer, plan: Plan, path: Path) -> Outcome:
 
 
 def machine_with(
-    like: Machine, registers: bytes, flags: bytearray, pages: Iterable[int]
+    like: Machine, registers: bytes, flags: bytearray, clean_pages: Iterable[int]
 ) -> Machine:
     """Return a new machine with the window and rules of *like*, to be replayed on.
 
     It has *registers* (`registers_of`) and *flags*, a byte for each page of which SAVED_FLAGS
-    count. The caller fills *pages*; all others hold zeros.
+    count. The caller fills its pages in use: those that are DIRTY, and *clean_pages*.
     """
     found = new_like(like)
     found.keeps_code = like.keeps_code
-    found.memory.clean_pages.update(pages)
+    found.memory.clean_pages.update(clean_pages)
     assign_flags(found.memory, 0, bytes(flags).translate(_SAVED))
     set_registers(found, registers)
     return found

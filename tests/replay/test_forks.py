@@ -160,6 +160,27 @@ def test_ctrl_c_does_not_reach_them(ring: CheckpointRing) -> None:
     assert ring.fail("now").reproduced is True
 
 
+def test_ctrl_c_during_the_fork_leaves_nothing(ring: CheckpointRing) -> None:
+    ring.run(cycle_limit=250)
+    keeper: Any = ring._keeper
+    fork = keeper._fork
+
+    def interrupted() -> int:
+        assert fork() == 0
+        raise KeyboardInterrupt
+
+    keeper._fork = interrupted
+    count = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyboardInterrupt):
+        ring.checkpoint()
+    assert len(os.listdir("/proc/self/fd")) == count
+    keeper._fork = fork
+    wait_for(lambda: sum(map(alive, children())) == 3)
+    ring.checkpoint()
+    assert ring.fail("now").reproduced is True
+    assert children() == []
+
+
 def test_a_ring_on_another_thread(tmp_path: Path) -> None:
     """Whose end does not matter to the processes, and which gets no signals."""
     ring = CheckpointRing(
