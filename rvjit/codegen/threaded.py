@@ -25,6 +25,7 @@ from rvjit.codegen.threaded_handlers import (
     Watch,
     form_of,
     is_direct,
+    is_relative,
     store_cold,
 )
 from rvjit.codegen.threaded_sequences import Sequence, Step, sequences
@@ -88,7 +89,9 @@ def make_plan(rules: Rules) -> ThreadedPlan:
             plan.choices[form] = Choice(exact, Kind.PLAIN, ends=True)
             continue
         kind, variants = _variants(form)
-        plan.choices[form] = Choice(len(plan.symbols), kind, ends=_ends(effects))
+        plan.choices[form] = Choice(
+            len(plan.symbols), kind, ends=_ends(effects), offset=is_relative(effects)
+        )
         for variant in variants:
             number = len(plan.symbols)
             plan.singles[number] = variant

@@ -6,7 +6,8 @@ span, in order, so that a pc and the address of its record are linear in each ot
     0  u32  offset of the handler from the start of the code; 0: not decoded yet
     4  u8   rd (x0: `SINK`), rs1, rs2
     7  u8   what is left of 256 counted visits (see `Context.hot_threshold`)
-    8  i64  immediate; for jumps to pc + immediate the distance between the records
+    8  i64  immediate; for jumps to pc + immediate the distance between the records; for accesses
+            less by the first address of the window
 
 The record of a fused operation has up to five registers, in `ROLES`, and its bytes in `AT_LENGTH`
 (fields of the second half only where there is no immediate).
@@ -17,14 +18,14 @@ that a mark (`Marks`) hides.
 A **handler** is a native function that runs the instruction of one record, or of some that follow
 each other, and goes to the handler of the next::
 
-    void handler(state, memory, page_flags, left, record, code, context, limit, base, a, b, c) ghccc
+    void handler(state, memory, page_flags, left, record, code, context, limit, last, a, b, c) ghccc
 
-* *memory* is the host's address of guest address 0, whether or not the guest may use that; *base*
-  is the first guest address that it may use.
+* *memory* is the host's address of the window's first byte, *last* the last offset in the window
+  at which 8 bytes begin.
 * *limit* is what the limit word was at the entry, or the cycles then if those were more; *left* is
   how many cycles there are up to it. A handler takes its price from *left* before anything else;
   where that would go below zero it leaves with `Exit.LIMIT` and nothing done. One of several
-  instructions leaves with `ALONE`, and `enter` runs the first by itself.
+  instructions leaves with `ALONE` at one that it does not do, and `enter` runs that by itself.
 * Transfers backwards and through registers compare the limit word with *limit* and leave with
   `Exit.LIMIT` where somebody has zeroed it. `Context.needed` is 0 then; otherwise it is what the
   limit would have to be for the next instruction. They count the visit if the code is made so;
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 # Raised with every change of what is generated for the same rules; part of the key.
-VERSION = 15
+VERSION = 16
 
 # Symbols of the blob.
 ENTRIES = ("enter", "step", "decode_words")
@@ -116,10 +117,6 @@ class Context(ctypes.Structure):
         ("handlers", ctypes.c_uint64),  # u32 offsets of handlers, by number
         ("base", ctypes.c_uint64),  # the guest's window
         ("size", ctypes.c_uint64),
-        ("last1", ctypes.c_uint64),  # last offset of an access of 1, 2, 4, 8 bytes
-        ("last2", ctypes.c_uint64),
-        ("last4", ctypes.c_uint64),
-        ("last8", ctypes.c_uint64),
         ("code_base", ctypes.c_uint64),  # the executable span
         ("code_size", ctypes.c_uint64),
         ("records", ctypes.c_uint64),  # address of the record of code_base
@@ -158,7 +155,7 @@ UNDO_SHIFT = 16
 PARAMETERS = (
     "ptr noalias noundef %st, ptr noalias noundef %mem, ptr noalias noundef %flags, i64 %left, "
     "ptr noalias noundef %rec, ptr noalias noundef %code, ptr noalias noundef %cx, i64 %limit, "
-    "i64 %base, i64 %a, i64 %b, i64 %c"
+    "i64 %last, i64 %a, i64 %b, i64 %c"
 )
 ATTRIBUTES = 'nounwind "no-builtins" "no-jump-tables"="true"'
 UNLIKELY = "!prof !0"
@@ -177,7 +174,7 @@ def tail_call(
     """IR that ends a handler by going to *target*."""
     return (
         f"musttail call ghccc void {target}(ptr %st, ptr %mem, ptr %flags, i64 {left}, "
-        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 %base, i64 {a}, i64 {b}, i64 {c})\n"
+        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 %last, i64 {a}, i64 {b}, i64 {c})\n"
         "  ret void"
     )
 
@@ -343,9 +340,12 @@ define void @enter(ptr noalias %cx) {ATTRIBUTES} {{
   {of_context("code_base", "code_base")}
   {of_context("size", "code_size")}
   {of_context("base", "base")}
+  {of_context("window", "size")}
   {of_context("bias", "pc_bias")}
   %st = inttoptr i64 %state to ptr
-  %mem = inttoptr i64 %memory to ptr
+  %first.byte = add i64 %memory, %base
+  %mem = inttoptr i64 %first.byte to ptr
+  %last = sub i64 %window, 8
   %flags = inttoptr i64 %page_flags to ptr
   %code = inttoptr i64 %blob to ptr
   {_load_state("pc")}
@@ -383,7 +383,7 @@ run:
   %from = phi ptr [ %rec, %go ], [ %at, %found ]
   %there = phi i64 [ %left, %go ], [ %rest, %found ]
   call ghccc void %handler(ptr %st, ptr %mem, ptr %flags, i64 %there, ptr %from, ptr %code,
-    ptr %cx, i64 %limit, i64 %base, i64 0, i64 0, i64 0)
+    ptr %cx, i64 %limit, i64 %last, i64 0, i64 0, i64 0)
   {of_context("record", "exit_record")}
   {of_context("over", "exit_left")}
   {of_context("kind", "exit_kind")}

@@ -28,6 +28,7 @@ AT_NUMBER = 0  # of the handler, 16 bits
 AT_REGISTERS = 16  # rd, rs1, rs2, a byte each, as in a record
 AT_LENGTH = 40  # bytes, 8 bits
 AT_ENDS = 48  # control never goes on behind it
+AT_OFFSET = 49  # the immediate becomes relative to the window
 
 
 class Kind(Enum):
@@ -46,6 +47,7 @@ class Choice:
     number: int
     kind: Kind
     ends: bool  # control never goes on behind it
+    offset: bool = False  # the immediate is to be relative to the window
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Shape:
 
     kind: Kind
     ends: bool
+    offset: bool
     length: int
     registers: tuple[_Source, _Source, _Source]
     immediate: _Source
@@ -180,7 +183,9 @@ class DecoderEmitter:
         rd, rs1, rs2, immediate = (
             _source(row, names.get(name, 0)) for name in ("rd", "rs1", "rs2", "imm")
         )
-        shape = _Shape(choice.kind, choice.ends, row.length, (rd, rs1, rs2), immediate)
+        shape = _Shape(
+            choice.kind, choice.ends, choice.offset, row.length, (rd, rs1, rs2), immediate
+        )
         if shape not in self._shapes:
             self._shapes[shape] = self._new_label(), []
         label, edges = self._shapes[shape]
@@ -200,7 +205,8 @@ class DecoderEmitter:
             immediate = text.value(f"shl i64 {immediate}, {abi.RECORD_SHIFT}")
         no_rd = text.value(f"icmp eq i64 {rd}, 0")
         rd = text.value(f"select i1 {no_rd}, i64 {abi.SINK}, i64 {rd}")
-        first = text.value(f"or i64 {number}, {shape.length << AT_LENGTH | shape.ends << AT_ENDS}")
+        bits = shape.length << AT_LENGTH | shape.ends << AT_ENDS | shape.offset << AT_OFFSET
+        first = text.value(f"or i64 {number}, {bits}")
         for at, register in enumerate((rd, rs1, rs2)):
             placed = text.value(f"shl i64 {register}, {AT_REGISTERS + 8 * at}")
             first = text.value(f"or i64 {first}, {placed}")
@@ -444,8 +450,12 @@ write:
   %low.half = select i1 %empty, i64 %handler.wide, i64 %old.wide
   %whole.record = or i64 %fields, %low.half
   store i64 %whole.record, ptr %at, align 8
+  %relative0 = lshr i64 %first, {AT_OFFSET}
+  %relative = trunc i64 %relative0 to i1
+  %start.of = select i1 %relative, i64 %window, i64 0
+  %placed = sub i64 %immediate, %start.of
   %at.imm = getelementptr i8, ptr %at, i64 {abi.AT_IMM}
-  store i64 %immediate, ptr %at.imm, align 8
+  store i64 %placed, ptr %at.imm, align 8
   %offset = sub i64 %pc, %window
   %page = lshr i64 %offset, {PAGE_SHIFT}
   %fp = getelementptr i8, ptr %flags, i64 %page

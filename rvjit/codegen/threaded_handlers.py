@@ -81,6 +81,16 @@ def is_direct(effects: Effects) -> bool:
     return jump is not None and jump.target.op is Op.ADD and jump.target.args[0].op is Op.PC
 
 
+def is_relative(effects: Effects) -> bool:
+    """Whether the immediate of the record is relative to the window."""
+    access = effects.load or effects.store
+    return access is not None and _adds_immediate(access.address)
+
+
+def _adds_immediate(address: Val) -> bool:
+    return address.op is Op.ADD and address.args[1].op is Op.IMM
+
+
 def is_even(target: Val) -> bool:
     """Whether the last operation clears bit 0."""
     return target.op is Op.AND and any(
@@ -131,7 +141,7 @@ class HandlerEmitter:
         self._left = text.value(f"sub i64 %left, {total}")
         short = text.value(f"icmp ult i64 %left, {total}")
         if len(self._forms) > 1:
-            self._alone_if(short)
+            self._exact_if(short, 0)
         else:
             self._leave_if(short, int(Exit.LIMIT) | abi.OVER, undo=total)
         at = 0
@@ -221,7 +231,8 @@ class HandlerEmitter:
             case Op.RS2:
                 return self._operand(abi.AT_RS2, abi.AT_RS2, form.fixed.rs2)
             case Op.IMM:
-                return self._immediate() if form.fixed.imm is None else str(form.fixed.imm)
+                in_record = form.fixed.imm is None or is_relative(form.spec.effects)
+                return self._immediate() if in_record else str(form.fixed.imm)
             case Op.PC:
                 return self._pc(0)
             case Op.NEXT_PC:
@@ -336,20 +347,21 @@ class HandlerEmitter:
             self._store_conditional(lowering, access, address, index)
             return
         misses_end = bool(self._rules.misses_end(effects))
-        offset = self._checked(address, access.size, index, misses_end=misses_end)
+        offset = address if is_relative(effects) else self._offset(address)
+        self._check(offset, access.size, index, misses_end=misses_end)
         if effects.load is not None and self._rules.strict_loads:
             self._check_readable(offset, access.size, index)
         if effects.store is None:
-            self._values[Op.LOADED] = self._plain_load(address, access.size)
+            self._values[Op.LOADED] = self._plain_load(offset, access.size)
             if effects.atomic is Atomic.LR:
                 self._set_reservation(address, str(access.size))
             return
         assert effects.store.value is not None
         if effects.atomic is None:
-            self._store(offset, address, access.size, lowering.lower(effects.store.value), index)
+            self._store(offset, access.size, lowering.lower(effects.store.value), index)
             return
         self._ready_to_store(offset, access.size, index)
-        self._values[Op.LOADED] = self._plain_load(address, access.size)
+        self._values[Op.LOADED] = self._plain_load(offset, access.size)
         value = lowering.lower(effects.store.value)
         if effects.atomic is Atomic.SC:  # CKB: the old value goes back where it fails
             reserved = self._state("reservation")
@@ -359,7 +371,7 @@ class HandlerEmitter:
             value = text.value(f"select i1 {held}, {kind} {value}, {kind} {old}")
             self._values[Op.SC_OK] = held
             self._set_reservation(str(NO_RESERVATION - (1 << 64)), "0")
-        self._plain_store(address, access.size, value)
+        self._plain_store(offset, access.size, value)
 
     def _store_conditional(
         self, lowering: Lowering, access: Access, address: str, index: int
@@ -373,24 +385,39 @@ class HandlerEmitter:
         do, done = self._new_label(), self._new_label()
         text.emit(f"br i1 {held}, label %{do}, label %{done}")
         self._label(do)
-        offset = self._checked(address, access.size, index)
+        offset = self._offset(address)
+        self._check(offset, access.size, index)
         self._ready_to_store(offset, access.size, index)
-        self._plain_store(address, access.size, value)
+        self._plain_store(offset, access.size, value)
         text.emit(f"br label %{done}")
         self._label(done)
         self._set_reservation(str(NO_RESERVATION - (1 << 64)), "0")
         self._values[Op.SC_OK] = held
 
-    def _checked(self, address: str, size: int, index: int, *, misses_end: bool = False) -> str:
-        """Offset of the access in the window; leaves where it is not inside.
+    def _offset(self, address: str) -> str:
+        """Offset of *address* in the window."""
+        return self._text.value(f"sub i64 {address}, {self._context('base')}")
 
-        With *misses_end* also where it ends with the window.
+    def _check(self, offset: str, size: int, index: int, *, misses_end: bool = False) -> None:
+        """Leave where the access is not inside the window; with *misses_end* where it ends with it.
+
+        One compare serves all sizes; what is smaller and in the last 8 bytes is looked at again,
+        by handlers of one instruction.
         """
-        offset = self._text.value(f"sub i64 {address}, %base")
-        last = self._context(f"last{size}")
+        text = self._text
         beyond = "uge" if misses_end else "ugt"
-        self._exact_if(self._text.value(f"icmp {beyond} i64 {offset}, {last}"), index)
-        return offset
+        if size == 8 or len(self._forms) > 1:
+            over = beyond if size == 8 else "ugt"
+            self._exact_if(text.value(f"icmp {over} i64 {offset}, %last"), index)
+            return
+        near, on = self._new_label(), self._new_label()
+        high = text.value(f"icmp ugt i64 {offset}, %last")
+        text.emit(f"br i1 {high}, label %{near}, label %{on}, {abi.UNLIKELY}")
+        self._label(near)
+        last = text.value(f"sub i64 {self._context('size')}, {size}")
+        self._exact_if(text.value(f"icmp {beyond} i64 {offset}, {last}"), index)
+        text.emit(f"br label %{on}")
+        self._label(on)
 
     def _check_readable(self, offset: str, size: int, index: int) -> None:
         text = self._text
@@ -401,15 +428,15 @@ class HandlerEmitter:
         readable = text.value(f"and i8 {flags}, {READABLE}")
         self._exact_if(text.value(f"icmp eq i8 {readable}, 0"), index)
 
-    def _plain_load(self, address: str, size: int) -> str:
-        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {address}")
+    def _plain_load(self, offset: str, size: int) -> str:
+        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {offset}")
         return self._text.value(f"load i{8 * size}, ptr {where}, align 1")
 
-    def _plain_store(self, address: str, size: int, value: str) -> None:
-        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {address}")
+    def _plain_store(self, offset: str, size: int, value: str) -> None:
+        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {offset}")
         self._text.emit(f"store i{8 * size} {value}, ptr {where}, align 1")
 
-    def _store(self, offset: str, address: str, size: int, value: str, index: int) -> None:
+    def _store(self, offset: str, size: int, value: str, index: int) -> None:
         """Store where the page is ready and the address aligned; else `store_cold` does it."""
         text = self._text
         wide = value if size == 8 else text.value(f"zext i{8 * size} {value} to i64")
@@ -420,7 +447,7 @@ class HandlerEmitter:
             f"@store_cold{size}",
             left=f"%rest{index}",
             record=self._record,
-            a=address,
+            a=offset,
             b=wide,
             c=str(self._prices[index] << 8 | length),
         )
@@ -430,7 +457,7 @@ class HandlerEmitter:
             self._go_if(text.value(f"icmp ne i64 {low}, 0"), label)
         fast = text.value(f"and i8 {self._flags_at(offset)}, {STORE_FAST}")
         self._go_if(text.value(f"icmp eq i8 {fast}, 0"), label)
-        self._plain_store(address, size, value)
+        self._plain_store(offset, size, value)
 
     def _ready_to_store(self, offset: str, size: int, index: int) -> None:
         """Make the pages ready here and now, for rare instructions."""
@@ -475,15 +502,12 @@ class HandlerEmitter:
         return self._text.value(f"getelementptr inbounds i8, ptr {pointer}, i64 {offset}")
 
     def _exact_if(self, condition: str, index: int) -> None:
-        """Leave to the reference with the state from before the instruction."""
-        if index == 0 and len(self._forms) > 1:
-            self._alone_if(condition)  # which comes to the same, and is there anyway
-        else:
-            self._leave_if(condition, int(Exit.EXACT), undo=sum(self._prices[index:]))
+        """Leave to the reference with the state from before the instruction.
 
-    def _alone_if(self, condition: str) -> None:
-        """Leave to the handler of the first form alone."""
-        self._leave_if(condition, int(Exit.EXACT) | abi.ALONE, undo=sum(self._prices))
+        One of several instructions goes to its own handler first.
+        """
+        kind = int(Exit.EXACT) | (abi.ALONE if len(self._forms) > 1 else 0)
+        self._leave_if(condition, kind, undo=sum(self._prices[index:]))
 
     def _leave_if(
         self, condition: str, kind: int, *, undo: int = 0, record: str | None = None
@@ -511,24 +535,23 @@ class HandlerEmitter:
 def store_cold(size: int) -> str:
     """The rest of a store of *size* bytes whose page is not ready, or that is not aligned.
 
-    *a* is the address, known to be inside the window, *b* the value, *c* the price times 256 plus
+    *a* is its offset, known to be inside the window, *b* the value, *c* the price times 256 plus
     the distance to the next record.
     """
     low = "" if size == 8 else f"%low = trunc i64 %b to i{8 * size}"
     return f"""
 define internal ghccc void @store_cold{size}({abi.PARAMETERS}) {abi.ATTRIBUTES} {{
-  %offset = sub i64 %a, %base
-  %page = lshr i64 %offset, {PAGE_SHIFT}
+  %page = lshr i64 %a, {PAGE_SHIFT}
   %fp = getelementptr inbounds i8, ptr %flags, i64 %page
   %f = load i8, ptr %fp
   %fast = and i8 %f, {STORE_FAST}
   %slow = icmp eq i8 %fast, 0
-  %inside = and i64 %offset, {PAGE_MASK}
+  %inside = and i64 %a, {PAGE_MASK}
   %crosses = icmp ugt i64 %inside, {PAGE_SIZE - size}
   %prepare = or i1 %slow, %crosses
   br i1 %prepare, label %slowly, label %store
 slowly:
-  %ready = call preserve_allcc i64 @store_slow(ptr %st, ptr %flags, i64 %offset, i64 {size})
+  %ready = call preserve_allcc i64 @store_slow(ptr %st, ptr %flags, i64 %a, i64 {size})
   %refused = icmp eq i64 %ready, 0
   br i1 %refused, label %exact, label %store
 exact:

@@ -100,8 +100,6 @@ class Threaded:
         context.handlers = code.table
         context.base = memory.base
         context.size = memory.size
-        for size in (1, 2, 4, 8):
-            setattr(context, f"last{size}", memory.size - size)
         self._turns = Turns()
         self._breakpoints: frozenset[int] = frozenset()
         self._records = Records(memory, machine.rules.isa, context, code.marks)
