@@ -87,8 +87,8 @@ def programs(library: Path) -> Iterator[Path]:
         yield from sorted((library / kind).iterdir())
 
 
-def traces(path: Path) -> Iterator[Iterator[Insn]]:
-    """Instructions of a run, at several times."""
+def traces(path: Path) -> Iterator[Iterator[tuple[Insn, bool]]]:
+    """Instructions of a run, at several times, each with whether it went elsewhere."""
     size = size_for(BY_NAME[path.stem], 0.1) if path.stem in BY_NAME else 0  # 0: the default
     vm = rvjit.VM.from_elf(path, args=[str(size)], engine="threaded", stdout=lambda _: None)
     known: dict[int, Insn] = {}
@@ -99,15 +99,17 @@ def traces(path: Path) -> Iterator[Iterator[Insn]]:
         yield trace(vm, known)
 
 
-def trace(vm: rvjit.VM, known: dict[int, Insn]) -> Iterator[Insn]:
-    """Instructions that run now."""
+def trace(vm: rvjit.VM, known: dict[int, Insn]) -> Iterator[tuple[Insn, bool]]:
+    """Instructions that run now, each with whether it went elsewhere."""
     machine = vm.machine
     for _ in range(COUNTED):
         pc = machine.pc
         if pc not in known:
             known[pc] = fetch(machine.memory, machine.rules.isa, pc)
-        yield known[pc]
-        if vm.engine.step(1) is not Stop.STEP:
+        insn = known[pc]
+        stop = vm.engine.step(1)
+        yield insn, machine.pc != pc + insn.length
+        if stop is not Stop.STEP:
             return
 
 
@@ -121,7 +123,7 @@ def added(insn: Insn, kind: Kind) -> int:
 
 
 def straight_runs(paths: list[Path]) -> Runs:
-    """What ran between two jumps."""
+    """What ran between two jumps that were taken."""
     rules = rvjit.Profile("linux").rules
     choices = make_plan(rules).choices
     names = named_forms(rules.isa)
@@ -132,7 +134,7 @@ def straight_runs(paths: list[Path]) -> Runs:
         for insns in traces(path):
             run: list[Step] = []
             rd = 0
-            for insn in insns:
+            for insn, elsewhere in insns:
                 effects = insn.spec.effects
                 form = form_of(insn.spelling or insn.spec)
                 forwards = (rd == insn.rs1) | (rd == insn.rs2) << 1 if run and rd else 0
@@ -143,7 +145,7 @@ def straight_runs(paths: list[Path]) -> Runs:
                     run = []
                 else:
                     run.append(step)
-                if effects.ends_block:
+                if effects.jump is not None and elsewhere:
                     runs[tuple(run)] += 1
                     run = []
         total = sum(len(run) * count for run, count in runs.items())

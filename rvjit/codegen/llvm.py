@@ -16,7 +16,7 @@ from rvjit.codegen.lower import DECLARATIONS
 from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
 
-# Parts of code generation that regions do without, each with LLVM's own choice, which comes back
+# Parts of code generation that nothing is compiled with, each with LLVM's own choice, which comes back
 # behind: the options are the process's, and others may want them. Loop strength reduction takes a
 # sixth of the time, for what address modes do as well; the machine scheduler 4 in 100, for nothing
 # on a processor that reorders by itself; common subexpressions of host instructions 2 and hoisted
@@ -99,11 +99,8 @@ class Compiler:
         module = self._parse(text)
         if optimise:
             self._optimise(module)
-            with self._quickly():
-                code = self._machine.emit_object(module)
-        else:
-            with self._emitting:
-                code = self._machine.emit_object(module)
+        with self._quickly():
+            code = self._machine.emit_object(module)
         module.close()
         return link(code)
 

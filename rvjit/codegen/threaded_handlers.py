@@ -101,7 +101,7 @@ def is_even(target: Val) -> bool:
 class HandlerEmitter:
     """Emits the handler of *forms*, whose records follow each other, under *symbol*.
 
-    Of several forms only the last may jump. *forwards* says for each which operands are the result
+    What comes behind a branch runs where it is not taken. *forwards* says for each which operands are the result
     of the one before (1 rs1, 2 rs2). With *counts*, visits are counted.
     """
 
@@ -126,7 +126,7 @@ class HandlerEmitter:
         self._labels = 0
         self._prices = [rules.prices[form.spec.cost] for form in forms]
         self._cold: list[tuple[str, str]] = []
-        self._exits: dict[tuple[int, int, str], str] = {}  # labels of cold parts that leave
+        self._exits: dict[tuple[int, int, str, str], str] = {}  # labels of cold parts that leave
         self._left = ""  # after all prices were taken
         self._fields: dict[int, str] = {}  # of the record at hand, by offset
         self._values: dict[Op, str] = {}
@@ -208,7 +208,12 @@ class HandlerEmitter:
             self._label(taken)
         if not target:
             target = self._place(self._record, self._immediate())
+        left = self._left
+        unspent = sum(self._prices[index + 1 :])
+        if unspent:
+            self._left = text.value(f"add i64 {left}, {unspent}")
         text.emit(self._dispatch(target, form.watch))
+        self._left = left
         if condition:
             self._label(other)
 
@@ -512,10 +517,10 @@ class HandlerEmitter:
     def _leave_if(
         self, condition: str, kind: int, *, undo: int = 0, record: str | None = None
     ) -> None:
-        wanted = kind, undo, self._record if record is None else record
+        wanted = kind, undo, self._left, self._record if record is None else record
         if wanted not in self._exits:
             label = self._exits[wanted] = self._new_label()
-            body = abi.leave(kind, undo=undo, left=self._left, record=wanted[2], prefix=label)
+            body = abi.leave(kind, undo=undo, left=self._left, record=wanted[3], prefix=label)
             self._cold.append((label, body))
         self._go_if(condition, self._exits[wanted])
 

@@ -14,7 +14,7 @@ from rvjit.codegen import threaded_abi as abi
 from rvjit.codegen.arena import Arena
 from rvjit.codegen.llvm import compiler
 from rvjit.codegen.threaded import ThreadedPlan, compile_threaded, make_plan
-from rvjit.codegen.threaded_decoder import AT_ENDS, AT_LENGTH, AT_REGISTERS, Kind
+from rvjit.codegen.threaded_decoder import AT_ENDS, AT_LENGTH, AT_OFFSET, AT_REGISTERS, Kind
 from rvjit.codegen.threaded_handlers import form_of
 from rvjit.isa import Isa
 from rvjit.machine.rules import Rules
@@ -67,6 +67,7 @@ def expected(name: str, word: int) -> tuple[int, int]:
         | insn.rs2 << AT_REGISTERS + 16
         | insn.length << AT_LENGTH
         | choice.ends << AT_ENDS
+        | choice.offset << AT_OFFSET
     )
     return first, insn.imm * scale & (1 << 64) - 1
 
