@@ -28,7 +28,7 @@ from rvjit.codegen.threaded_handlers import (
     is_relative,
     store_cold,
 )
-from rvjit.codegen.threaded_sequences import Sequence, Step, sequences
+from rvjit.codegen.threaded_sequences import sequences
 from rvjit.isa.fusion import Fusion
 from rvjit.isa.isa import Isa
 from rvjit.isa.spec import Effects, Expansion, InsnSpec, System
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 class ThreadedPlan:
     """Which handlers there are, and what instructions get which."""
 
-    symbols: list[str]  # by number
+    symbols: list[str]  # by number; "" for a beginning of sequences that has no handler
     singles: dict[int, Form]  # handlers of one instruction
     choices: dict[Form, Choice]
-    longer: dict[Longer, int]  # handlers of several
+    longer: dict[Longer, int]  # handlers of several, and beginnings of such
     fused: dict[Fusion, int]  # handlers of fused operations
 
 
@@ -73,7 +73,8 @@ def compile_threaded(rules: Rules, compiler: Compiler, *, counts: bool) -> Blob:
     symbols = dict(blob.symbols)
     assert symbols[plan.symbols[0]] == 0
     code = blob.code + bytes(-len(blob.code) % 16)
-    table = struct.pack(f"<{len(plan.symbols)}I", *(symbols[name] for name in plan.symbols))
+    offsets = (symbols[name] if name else 0 for name in plan.symbols)
+    table = struct.pack(f"<{len(plan.symbols)}I", *offsets)
     return Blob(
         code + table, {name: symbols[name] for name in abi.ENTRIES} | {abi.TABLE: len(code)}
     )
@@ -118,15 +119,20 @@ def named_forms(isa: Isa) -> dict[Form, str]:
 
 
 def _add_sequences(plan: ThreadedPlan, isa: Isa) -> None:
-    """Number the handlers of several instructions, as far as the ISA has them."""
+    """Number the handlers of several instructions, as far as the ISA has them, and beginnings."""
     singles = {name: plan.choices[form].number for form, name in named_forms(isa).items()}
-    numbers: dict[Sequence, int] = {(Step(name),): number for name, number in singles.items()}
     for sequence in sequences():
-        *before, last = sequence
-        if tuple(before) in numbers and last.name in singles:
-            longer = Longer(numbers[tuple(before)], singles[last.name] + last.added, last.forwards)
-            number = numbers[sequence] = plan.longer[longer] = len(plan.symbols)
-            plan.symbols.append(f"s{number}")
+        if not all(step.name in singles for step in sequence):
+            continue
+        first, *others = sequence
+        number = singles[first.name] + first.added
+        for step in others:
+            longer = Longer(number, singles[step.name] + step.added, step.forwards)
+            if longer not in plan.longer:
+                plan.longer[longer] = len(plan.symbols)
+                plan.symbols.append("")
+            number = plan.longer[longer]
+        plan.symbols[number] = f"s{number}"
 
 
 def _variants(form: Form) -> tuple[Kind, list[Form]]:
@@ -153,6 +159,8 @@ def module_text(rules: Rules, plan: ThreadedPlan, *, pclmul: bool, counts: bool)
     parts = [DECLARATIONS, abi.MARKS_IR]
     symbols = plan.symbols
     for number, (forms, forwards) in _parts(plan).items():
+        if not symbols[number]:
+            continue
         emitter = HandlerEmitter(
             symbols[number], forms, rules, pclmul=pclmul, counts=counts, forwards=forwards
         )

@@ -32,8 +32,8 @@ each other, and goes to the handler of the next::
   `enter` always does.
 * pc is derived from *record*; `State.pc` and `State.cycles` are stale, and the slot of `State.pc`
   is written by instructions whose destination is x0.
-* A handler leaves by returning, with the fields `exit_...` of the context set; from these `enter`
-  makes pc, cycles and exit_reason. What cannot be done here (faults, stores to code) leaves with
+* A handler leaves by going to `leave` with the kind of exit in *a*, which sets the fields `exit_...`
+  of the context and returns; from these `enter` makes pc, cycles and exit_reason. What cannot be done here (faults, stores to code) leaves with
   `Exit.EXACT` and the state from before the instruction.
 * *a*, *b*, *c* pass values to the cold functions and are otherwise undefined.
 
@@ -85,7 +85,7 @@ SINK = word_of("pc")
 REACH = 1 << 21
 
 # Most instructions that one handler runs.
-LONGEST_SEQUENCE = 4
+LONGEST_SEQUENCE = 5
 
 # Instructions decoded ahead of the one that is asked for.
 DECODE_AHEAD = 64
@@ -179,21 +179,11 @@ def tail_call(
     )
 
 
-def leave(
-    kind: int | str, *, undo: int = 0, left: str = "%left", record: str = "%rec", prefix: str = "x"
-) -> str:
-    """IR that leaves to `enter`; *undo* goes back to *left*; *prefix* names its values."""
+def leave(kind: int | str, *, undo: int = 0, left: str = "%left", record: str = "%rec") -> str:
+    """IR that leaves to `enter`; *undo* goes back to *left*."""
     if isinstance(kind, int):
         kind |= undo << UNDO_SHIFT
-    places = "\n  ".join(
-        f"%{prefix}.{field} = getelementptr inbounds i8, ptr %cx, i64 {context_offset(field)}"
-        for field in ("exit_record", "exit_left", "exit_kind")
-    )
-    return f"""{places}
-  store ptr {record}, ptr %{prefix}.exit_record
-  store i64 {left}, ptr %{prefix}.exit_left
-  store i64 {kind}, ptr %{prefix}.exit_kind
-  ret void"""
+    return tail_call("@leave", left=left, record=record, a=str(kind))
 
 
 def dispatch(record: str = "%rec", left: str = "%left", prefix: str = "d") -> str:
@@ -237,7 +227,7 @@ define internal ghccc void @undecoded({PARAMETERS}) {ATTRIBUTES} {{
   %same = icmp eq i64 %word, %limit
   br i1 %same, label %decode, label %stop, !prof !0
 stop:
-  {leave(int(Exit.LIMIT), prefix="s")}
+  {leave(int(Exit.LIMIT))}
 decode:
   %failed = call i64 @decode(ptr %cx, ptr %rec)
   %reason = sub i64 %failed, 1
@@ -252,7 +242,19 @@ bad:
 {_mark(Marks.BREAKPOINT)}
 """
 
+_EXIT_FIELDS = {"exit_record": "ptr %rec", "exit_left": "i64 %left", "exit_kind": "i64 %a"}
+_LEAVE = "\n  ".join(
+    f"%p.{field} = getelementptr inbounds i8, ptr %cx, i64 {context_offset(field)}\n"
+    f"  store {value}, ptr %p.{field}"
+    for field, value in _EXIT_FIELDS.items()
+)
+
 COLD_IR = f"""
+define internal ghccc void @leave({PARAMETERS}) {ATTRIBUTES} {{
+  {_LEAVE}
+  ret void
+}}
+
 ; Leave this instruction to the reference.
 define internal ghccc void @exact({PARAMETERS}) {ATTRIBUTES} {{
   {leave(int(Exit.EXACT))}

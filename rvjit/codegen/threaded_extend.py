@@ -19,7 +19,7 @@ def extend_text(longer: Mapping[tuple[int, int, int], int]) -> str:
     *number* is the handler of *record* and of what follows up to *before*, *word* what
     `decode_word` says of the instruction behind that; *longer* has the numbers for handler, next
     handler and what is forwarded. It returns the number of the longer handler, which goes into the
-    record, or 0.
+    record, or 0. What is only the beginning of handlers has a number, but an offset of 0.
     """
     slots = 4 << len(longer).bit_length()
     table = [0] * slots
@@ -93,6 +93,9 @@ found:
 set:
   %handler.p = getelementptr i32, ptr %handlers, i64 %result
   %handler = load i32, ptr %handler.p
+  %begins = icmp eq i32 %handler, 0
+  br i1 %begins, label %done, label %put
+put:
   store i32 %handler, ptr %at
   br label %done
 done:

@@ -520,7 +520,7 @@ class HandlerEmitter:
         wanted = kind, undo, self._left, self._record if record is None else record
         if wanted not in self._exits:
             label = self._exits[wanted] = self._new_label()
-            body = abi.leave(kind, undo=undo, left=self._left, record=wanted[3], prefix=label)
+            body = abi.leave(kind, undo=undo, left=self._left, record=wanted[3])
             self._cold.append((label, body))
         self._go_if(condition, self._exits[wanted])
 

@@ -55,177 +55,256 @@ def _step(word: str) -> Step:
 
 
 TABLE = """
-add: add addi c.add c.addi c.ldsp lbu sltu srli xor
+add: add addi c.add c.addi c.ldsp lbu sltu srli sub xor
 add.uw: lbu<1
-addi: addi beq bltu bltu+1 bne c.add c.addi c.beqz c.li c.mv c.sw c.xor
-addiw: bgeu<1 c.and<2 c.bnez+1
-and: and c.add
-andi: bne<2 c.add c.beqz+1<1 c.sw<2 sltiu<1
-andn: xor
+addi: addi beq bltu bne c.add c.addi c.beqz c.jr c.li c.mv c.sd<2 c.slli c.sw c.xor lui
+addiw: bgeu<1 c.and<2
+and: add and c.add c.and c.beqz c.ldsp or
+andi: bne<2 c.add c.beqz+1<1 c.sw<2 slli sltiu<1
+andn: and c.beqz<1 xor
 auipc: jalr+1<1 jalr+2<1
-c.add: add addi andi c.add c.addi c.mv c.sd c.sw lbu<1 rori sb<1 sltu srli sub xor
-c.addi: addi beq beq+1 bltu+1 bne+1 c.add c.addi c.and<1 c.beqz c.bnez+1 c.jr c.mv c.sd c.sdsp<1
-  c.sw c.xor sb sd
-c.addiw: bltu<1 c.addi c.bnez+1 minu<1
-c.addw: c.bnez+1
-c.and: c.xor
+beq: addi c.ld lw
+bltu: addi c.mv
+c.add: add addi and andi c.add c.addi c.addiw c.ld<1 c.lw<1 c.or c.sd ld lw mulhu rori sb<1 sd
+  sltu srliw sub xor
+c.addi: add beq beq+1 bltu bltu+1 bne+1 c.add c.addi c.and<1 c.beqz c.bnez+1 c.jr c.mv c.sd c.sw
+  sd sw<2 xori
+c.addi4spn: c.mv
+c.addiw: c.bnez+1 c.slli c.xor slli srai
+c.and: andn c.xor
 c.andi: c.add c.beqz<1 c.bnez+1<1
-c.ld: c.addi c.addiw c.ld c.sd lbu<1 ld
-c.ldsp: c.ldsp
-c.li: addi bgeu bltu bne+1 c.j c.li c.mv
-c.lui: addi sub<2
-c.lw: addw bgeu<2 c.add c.addi c.addw c.lw lw
-c.mv: addi addiw beq beq+1 bge blt bltu bne+1 c.add c.beqz c.bnez+1 c.j c.j+1 c.jr+2 c.li c.mv
-  c.srli divu lbu ld remuw
-c.or: c.add c.or c.sw srli
+c.beqz: addi beq+1 c.addi
+c.beqz+1: c.beqz+1
+c.ld: c.add c.addi c.addiw c.ld c.sd c.sdsp<2 lbu<1 ld
+c.ldsp: xor
+c.li: addi bgeu blt bltu bne+1 c.j c.j+1 c.jr c.li c.mv c.slli
+c.lw: bgeu<2 c.add c.addi c.addw c.lw c.slli<1 lw
+c.mv: addi addiw beq beq+1 bge bgeu blt bltu bltu+1 bne+1 c.beqz c.bnez+1 c.j c.j+1 c.jr+2 c.li
+  c.mv c.srli divu lbu ld remuw sd
+c.or: c.add c.or c.slli srli
 c.sd: bne+1 c.addi c.mv c.sd
-c.sdsp: c.addi4spn c.sdsp
-c.slli: c.add c.or c.slli c.srli or srli
-c.srli: c.add c.srli mul
+c.sdsp: c.addi4spn
+c.slli: c.add c.or c.slli c.srli c.xor or
+c.srli: c.add c.srli
 c.sub: addiw<1 blt+1
 c.subw: beq+1<2
-c.sw: c.addi c.sw
-c.xor: c.add c.xor mul<1 sltiu<1 sltu<2
+c.sw: c.addi c.jr c.sw sw
+c.xor: c.add c.slli c.xor or sltiu<1 xor
 lb: beq+1<1
-lbu: addi bne+1<1 c.add c.addi c.addiw c.bnez+1<1 c.xor<1 lbu
-ld: addi c.add c.ld ld
+lbu: addi bne bne+1<1 c.addi c.bnez+1<1 c.lw lbu
+ld: add addi c.add c.addi c.ld c.li ld xor
 lh: lh
-lui: addi<1 ld lui
-lw: c.addi lw
-lwu: bne<2 lwu
-mul: and c.add c.srli<1 mul mulhu remu<1 sd<2 srli<1
-mulhu: c.add mul
-or: bne+1 c.or<1 or slli srli
-rori: c.add c.xor rori
-roriw: c.add c.xor roriw
-sb: bltu+1 c.mv sb
-sd: c.jr ld sd
-sh1add: c.slli
-sh2add: c.lw<1
-sh3add: c.addi c.ld<1 c.sd<1 rol sh3add
-sh3add.uw: c.lw<1
-slli: add<2 addiw<1 c.add c.or c.slli c.srli c.xor slli srli xor
+lhu: bne<2
+lui: addi<1 c.add ld lui
+lw: bgeu+1<2 c.addi lw
+lwu: lwu
+mul: and c.add c.jr c.srli<1 mul mulhu sd<2 srli<1
+mulhu: add c.add c.srli<1 mul
+or: bne+1 or slli srli
+rori: c.add rori
+roriw: c.add roriw
+sb: bltu+1 c.addi sb
+sd: c.jr ld mul mulhu sd
+sh2add: c.lw<1 sh2add
+sh3add: c.addi c.ld<1 c.lw<1 rol sd<1 sh3add
+slli: addiw<1 c.add c.addi c.or c.slli c.srli c.xor slli srli xor
+slliw: xor<1
 slt: c.sub<1
-sltu: add c.add c.addi c.jr sltu sub
-srli: add c.slli c.xor sb slli srli
-srliw: c.mv c.slli c.xor slli
-sub: c.add sltu
+sltu: add c.add c.jr sltu sub
+srli: c.add c.beqz c.bnez<1 c.ld c.slli c.xor slli srli xor
+srliw: c.beqz c.mv c.slli c.xor slli
+sub: addi c.add c.sub sltu
 subw: c.and<1
-xor: and bne+1 c.add c.ldsp c.xor mul rori xor
-add c.ldsp: c.ldsp
-add lbu: c.beqz<1
+sw: sw
+xor: add and bne+1 c.add c.ldsp c.sdsp c.xor mul rori sd<2 xor xori
+add add: sub
+add c.add: c.add sltu
+add lbu: c.bnez+1<1
+add sb<1: c.mv
 add sltu: c.add
+add.uw lbu<1: sh2add.uw
 addi addi: addi
 addi c.addi: bltu+1
+addi c.beqz: bne+1
 addi c.sw: c.sw
-c.add c.add: bltu+1 c.add
-c.add c.addi: c.beqz
-c.add lbu<1: lbu
+addiw bgeu<1: sh3add.uw
+and and: and
+and c.add: sltu
+and c.and: c.xor<1
+andi c.sw<2: c.jr
+beq+1 beq+1: c.sd
+bgeu c.ld: sh3add
+c.add add: sltu
+c.add andi: c.xor<1
+c.add c.add: bltu+1 c.add sltu
+c.add c.addi: beq+1 c.beqz
+c.add c.sd: c.j+1 c.jr
 c.add rori: c.xor
-c.add sltu: c.add
-c.addi addi: c.sd<2
+c.add sltu: add c.add
+c.add srli: c.slli
+c.addi addi: c.add c.addi
 c.addi c.add: bltu+1 c.add
-c.addi c.addi: bne+1 c.add c.bnez+1
-c.addi c.mv: bne+1 c.mv lbu<1
-c.addi c.sdsp<1: c.sdsp
+c.addi c.addi: bltu+1 bne+1 c.add c.bnez+1
+c.addi c.bnez+1: c.j+1
+c.addi c.mv: bne+1 c.mv
+c.addi c.sd: beq c.beqz
 c.addi c.xor: bne+1
-c.addiw c.addi: bne+1 c.bnez+1 minu
+c.addi sb: lbu
+c.addiw beq+1<1: beq+1
+c.addiw c.addi: c.bnez+1 minu
 c.addiw minu<1: c.sw<2
-c.ld c.addiw: bge<1
-c.ld c.ld: addw c.ld ld slt<2
+c.addw c.bnez+1: c.mv
+c.andi c.bnez+1<1: c.j+1
+c.beqz+1 c.beqz+1: lhu
+c.ld c.addi: c.sd
+c.ld c.ld: addw ld mulhu slt<2
+c.ld c.mv: c.mv
 c.ld lbu<1: c.beqz+1<1
+c.ld ld: c.add ld
 c.ldsp c.ldsp: c.addi c.ldsp
+c.ldsp xor: c.ldsp
+c.li bltu: c.li
 c.li c.li: c.li
+c.lui addi<1: sub<2
 c.lui sub<2: ld<1 sd<1
 c.lw addw: bgeu<1
 c.lw c.addi: bltu+1 c.sw<2
-c.lw c.lw: addi bltu<2
+c.lw c.addiw: bltu<1
+c.lw c.lw: addi
 c.mv c.add: sb<1
-c.mv c.li: bltu
-c.mv c.mv: c.jr+2 c.mv c.sd
-c.sd c.addi: bne+1 c.add c.sd<2
+c.mv c.ld: c.ld
+c.mv c.mv: addiw<1 bne+1 c.jr+2 c.ld c.mv c.sd
+c.sd c.addi: bne+1 c.add
 c.sd c.mv: bltu+1
-c.sdsp c.sdsp: c.addi4spn c.sdsp
-c.slli c.add: addi c.ld<1 c.lw<1
-c.slli c.slli: c.or c.slli c.srli
-c.slli c.srli: beq+1<2
-c.srli mul: c.beqz
+c.sdsp c.sdsp: c.sdsp
+c.slli c.add: addi c.add c.j c.ld<1 c.sd
+c.slli c.or: c.addi
+c.slli c.slli: c.or c.slli or
 c.sw c.addi: bne+1
 c.sw c.sw: c.jr
 c.xor mul<1: bne+1
-c.xor sltu<2: c.addw<2
-lbu addi: bltu+1
+c.xor roriw: c.or
+c.xor srliw: c.xor<2
+lbu addi: bltu bltu+1 bne<2 sltu<2
 lbu c.addi: addi
 lbu c.xor<1: andi<1 sltu<2
-lbu lbu: bne<2 c.slli lbu
-ld addi: c.sd<2
-ld c.add: sd<2
+lbu lbu: c.lw c.slli lbu
+ld c.add: ld sd<2 sltu<1
 ld ld: ld
-lui addi<1: c.add
+lui addi<1: c.add c.mv
+lui ld: mul
 lw c.addi: bltu+1
-lw lw: lw
-mul c.add: c.addiw c.sub<1
-mul mul: c.srli mul
+lwu bne<2: andi
+mul c.add: sltu
+mul mul: c.srli
+mul mulhu: mul
 mul remu<1: c.j+1
-mul srli<1: c.xor
-mulhu mul: c.add
-or or: or
+mulhu c.add: sd<2
+mulhu mul: mulhu
+or c.or: c.li
 or slli: c.or<2 or
 rori c.add: rori
 rori c.xor: rori
+roriw roriw: c.add
+sb c.addi: bltu+1 bne+1
 sb c.mv: bne+1 c.bnez+1
-sb sb: sb
-sd sd: sd
+sb lbu: c.addi
+sd sd: c.jr sd
+sd sw: c.j+1
 sh2add c.lw<1: c.jr+1<1 srliw
 sh3add c.sd<1: c.j+1
+sh3add.uw c.lw: add.uw
 slli add<2: c.ld<1
+slli c.add: c.ld<1
 slli c.slli: c.add<1
-slli c.xor: srli sw
-slli xor: srliw<1
-sltu c.add: sltu
-sltu c.addi: c.beqz
-srli add: bltu<2
-srli c.slli: c.or or
+slli c.srli: c.add<1 c.addi<1
+slli xor: srli<1 srliw<1
+sltiu c.addi: c.addi
+sltu c.add: c.add sltu
+sltu c.addw<2: bltu+1<2
+srli add<1: bltu<2
+srli c.slli: c.add c.or
 srli c.xor: and<1
-srli srli: srli
-srliw c.slli: c.or
-srliw slli: c.add srliw
-sub c.add: srl
-xor c.add: xor
+srli sb: sb
+srli slli: c.or
+srliw c.slli: c.or or
+sub sltu: c.add
+xor c.add: rori xor
 xor xor: xor
-add c.ldsp c.ldsp: c.ldsp
+add lbu c.addi: c.bnez+1
 c.add c.add c.add: c.add
-c.add sltu c.add: sltu
-c.addi addi c.sd<2: c.sd
-c.addi c.sdsp<1 c.sdsp: c.addi4spn c.sdsp
+c.add c.add sltu: c.add
+c.add c.sw c.addi: bne+1<1
+c.add rori c.xor: c.xor rori
+c.addi addi c.sd<2: c.add c.sd
+c.addi c.add bltu+1: add
+c.addi c.sdsp<1 c.sdsp: c.addi4spn
+c.and c.xor srli: c.xor<1
+c.beqz c.addi c.sdsp<1: c.sdsp
+c.ld c.addiw bge<1: c.bnez+1
+c.ld c.ld beq+1<2: c.j+1
 c.ld c.ld c.ld: c.ld
+c.ld c.ld c.mv: c.jr+2
 c.ldsp c.ldsp c.addi: c.jr
 c.ldsp c.ldsp c.ldsp: c.ldsp
-c.mv c.mv c.mv: c.mv
+c.li bltu c.li: addi
+c.lui sub<2 sd<1: addi c.slli
+c.mv beq c.mv: c.mv<2
+c.mv c.mv c.mv: bltu+1 c.mv
+c.mv lbu addi: bltu+1
 c.sd c.addi c.add: bne+1
 c.sd c.addi c.sd<2: c.jr
-c.sdsp c.sdsp c.addi4spn: c.li
-c.sdsp c.sdsp c.sdsp: c.sdsp
+c.sdsp c.sdsp c.mv: bge
+c.sdsp c.sdsp c.sdsp: bne
 c.slli c.add c.lw<1: c.jr+1<1 srliw
+c.slli c.or c.or: c.sw<2
 c.slli c.slli c.srli: c.srai
-c.xor sltu<2 c.addw<2: bltu+1<2
+c.slli c.srli bgeu: c.slli
+c.srli mul c.beqz: remu
+c.xor mul<1 c.sw<2: bltu+1
+lbu c.addi addi: bgeu+1<1
 lbu lbu c.slli: sll
 lbu lbu lbu: lb lbu
+lbu lbu sb: sb
 ld ld ld: ld
+lw c.addi bltu+1: bgeu+1
 lw lw lw: lw
-mul c.add c.addiw: srai
 mul c.add c.sub<1: bgeu+1
+mul c.add sltu: c.add
+mul c.srli<1 sh1add<3: c.slli<1
+mul mul c.addw<2: mulw
 mul mul mul: mul
-mul srli<1 c.xor: and<1 mul<1
+mul mulhu c.srli<1: c.jr
+mul srli<1 c.xor: mul<1
 or or or: slliw
 or slli or: srliw
+rori rori rori: rori
+roriw c.xor roriw: c.xor<2 xor<2
 sb sb sb: sb
 sd sd sd: sd
+sh3add c.ld<1 lbu: c.add
 slli c.xor srli: sb<2
 slli c.xor sw: c.sw
 slli xor srliw<1: c.xor xor<1
 sltu c.add sltu: c.add
+srl c.ld c.or: c.sd<2
+srli c.or slli: c.or<2
+srli c.slli c.or: c.add
+srli c.slli or: or srli
 srli srli srli: srli
-sub c.add srl: c.ld
+srliw slli srliw: slli
 xor xor xor: xor
+add lbu c.beqz<1 addiw: c.bnez+1
+c.add c.add c.add add<1: c.add
+c.add rori c.xor rori: c.xor
+c.addi c.sdsp<1 c.sdsp c.sdsp: c.sdsp
+c.ldsp c.ldsp c.ldsp c.ldsp: c.ldsp
+c.mv c.ldsp c.ldsp c.ldsp: c.ldsp
+c.mv c.mv c.mv c.mv: bne+1 c.mv
+c.sdsp c.sdsp c.sdsp c.sdsp: c.addi4spn c.sdsp
+c.slli c.srli beq+1<2 c.addi: c.addiw
+c.subw beq+1<2 add.uw beq+1<2: c.addi
+lbu lbu lbu lbu: c.slli
+sd sd sd sd: sd
+xor c.add rori c.add: rori
 """
