@@ -6,10 +6,10 @@ Every program weighs the same: the examples, the benchmark guests, and `guests/l
 parts of the C library and of the compiler's own, each with and without Zba, Zbb, Zbs. It needs the
 pinned compiler and ten minutes.
 
-The sequence that saves most dispatches, with those chosen before it, comes next. Its beginnings
-have handlers, too, since the decoder makes handlers longer by one instruction at a time. At first
-savings in the program that gains most do not count, since what is common to two programs is likely
-to be so in one that is not counted here.
+The sequence that saves most dispatches, with those chosen before it, comes next; it is one that is
+there already, and an instruction. At first savings in the program that gains most do not count,
+since what is common to two programs is likely to be so in one that is not counted here. More are
+chosen than wanted, and those that are least dispatched go again: they only began others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ import sys
 import tempfile
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 import rvjit
 from benchmarks.guests import build
@@ -42,7 +45,8 @@ from rvjit.machine.stop import Stop
 # Instructions: how many are counted at a time, and after how many for the first time. Then it is
 # after twice as many each time.
 COUNTED, FIRST, TIMES = 5000, 30_000, 12
-DEFAULT_COUNT = 400
+DEFAULT_COUNT = 550
+GROWN = 145  # so many are chosen at first, in percent of what is wanted
 COMMON = 260  # so many of them are chosen by what they save in all programs but one
 TRIED = 8  # candidates that are compared at each step
 UNSURE = 0.4  # what a candidate is thought to save where it only takes from the next handler
@@ -55,6 +59,7 @@ COMPILE = {
 }
 
 Runs = dict[Sequence, dict[str, float]]  # their part of a program's instructions, by its name
+Numbers = npt.NDArray[np.float64]
 
 
 def build_library(folder: Path) -> None:
@@ -154,126 +159,175 @@ def straight_runs(paths: list[Path]) -> Runs:
     return found
 
 
-@dataclass(eq=False)
-class Handler:
-    """A handler of *steps*, and those that are longer by one."""
-
-    steps: Sequence
-    longer: dict[Step, Handler] = field(default_factory=dict)
-
-
 class Chooser:
-    """Sequences are chosen one after the other for *runs*."""
+    """Sequences are chosen one after the other for *runs*; then those that matter least go.
+
+    Steps are numbers here, and so are handlers: those of one instruction and the beginnings of
+    sequences, of which `_kept` have code.
+    """
 
     def __init__(self, runs: Runs) -> None:
-        self._runs = list(runs.items())
-        self._singles: dict[Step, Handler] = {}
-        self._having: dict[str, set[int]] = defaultdict(set)  # runs by what is in them
-        for index, (run, _) in enumerate(self._runs):
-            for step in run:
-                self._having[step.name].add(index)
-                alone = replace(step, forwards=0)
-                self._singles.setdefault(alone, Handler((alone,)))
-        self._parsed = [self._parse(run) for run, _ in self._runs]
+        self._programs = sorted({name for weights in runs.values() for name in weights})
+        self._steps: list[Step] = []
+        self._numbers: dict[Step, int] = {}
+        self._alone: list[int] = []  # the same step without forwards, by number
+        self._runs = [tuple(map(self._number, run)) for run in runs if run]
+        self._weights = np.array(
+            [[each.get(name, 0) for name in self._programs] for run, each in runs.items() if run]
+        )
+        self._parts: list[tuple[int, ...]] = []  # of each handler
+        self._longer: list[dict[int, int]] = []  # handlers that are longer by a step
+        self._singles = {step: self._handler((step,)) for step in set(self._alone)}
+        self._kept = set(self._singles.values())
+        self._having: dict[tuple[str, str], set[int]] = defaultdict(set)  # runs by what is in them
+        for index, run in enumerate(self._runs):
+            for pair in itertools.pairwise(run):
+                self._having[self._names(*pair)].add(index)
+        self._parsed = [self._parse(run) for run in self._runs]
+        # What could be made longer, and what that might save in each program.
+        self._candidates: dict[tuple[int, int], int] = {}
+        self._guesses = np.zeros((1 << 16, len(self._programs)))
+        for index in range(len(self._runs)):
+            self._guess(index, 1)
 
-    def choose(self, *, common: bool) -> Sequence | None:
-        """Choose another; None where none saves anything.
+    def grow(self, *, common: bool) -> bool:
+        """Choose another sequence; whether any saves something.
 
         With *common*, what it saves in one program does not count.
         """
+        forwards = [bool(self._steps[step].forwards) for _, step in self._candidates]
+        guesses = worth(self._guesses[: len(forwards)], np.array(forwards), common=common)
+        candidates = list(self._candidates)
         best, most, tried = None, 0.0, 0
-        for guess, handler, step in self._candidates(common=common):
-            if tried >= TRIED or guess <= most:
+        for place in np.argsort(-guesses, kind="stable"):
+            if tried >= TRIED or guesses[place] <= most:
                 break
-            if step not in handler.longer:
-                saved = worth(self._saved(handler, step), step, common=common)
+            handler, step = candidates[place]
+            if step not in self._longer[handler]:
+                saved = float(worth(self._saved(handler, step), forwards[place], common=common))
                 tried += saved > 0
                 if saved > most:
                     best, most = (handler, step), saved
         if best is None:
-            return None
+            return False
+        affected = self._affected(*best)
+        for index in affected:
+            self._guess(index, -1)
         self._add(*best)
-        for index in self._affected(*best):
-            self._parsed[index] = self._parse(self._runs[index][0])
-        return (*best[0].steps, best[1])
+        for index in affected:
+            self._parsed[index] = self._parse(self._runs[index])
+            self._guess(index, 1)
+        return True
 
-    def _candidates(self, *, common: bool) -> list[tuple[float, Handler, Step]]:
-        """What could be made longer, and what that might save, most first."""
-        found: dict[tuple[Handler, Step], dict[str, float]] = defaultdict(Counter)
-        for (run, weights), parsed in zip(self._runs, self._parsed, strict=True):
-            for (_, handler, end), (_, _, stop) in itertools.pairwise(parsed):
-                if len(handler.steps) < LONGEST_SEQUENCE:
-                    saved = 1 if stop == end + 1 else UNSURE
-                    for step in dict.fromkeys((run[end], replace(run[end], forwards=0))):
-                        for name, weight in weights.items():
-                            found[handler, step][name] += weight * saved
-        guesses = [
-            (worth(saved, step, common=common), handler, step)
-            for (handler, step), saved in found.items()
-        ]
-        return sorted(guesses, key=lambda each: -each[0])
+    def prune(self, count: int) -> None:
+        """Keep only *count* sequences: those that are dispatched most."""
+        while True:
+            sequences = [each for each in self._kept if len(self._parts[each]) > 1]
+            dispatched = np.zeros((len(self._parts), len(self._programs)))
+            for weights, parsed in zip(self._weights, self._parsed, strict=True):
+                for handler, _, _ in parsed:
+                    dispatched[handler] += weights
+            if len(sequences) <= count:
+                return
+            value = dispatched.sum(axis=-1) - dispatched.max(axis=-1) / 2
+            sequences.sort(key=lambda each: value[each])
+            at_once = min(max(len(sequences) // 50, 1), len(sequences) - count)
+            self._kept.difference_update(sequences[:at_once])
+            self._parsed = [self._parse(run) for run in self._runs]
 
-    def _affected(self, handler: Handler, step: Step) -> set[int]:
-        return set.intersection(*(self._having[each.name] for each in (*handler.steps, step)))
-
-    def _saved(self, handler: Handler, step: Step) -> dict[str, float]:
-        """Dispatches of each program that are fewer with one more handler."""
-        self._add(handler, step)
-        saved: dict[str, float] = Counter()
-        for index in self._affected(handler, step):
-            run, weights = self._runs[index]
-            fewer = len(self._parsed[index]) - len(self._parse(run))
-            if fewer:
-                for name, weight in weights.items():
-                    saved[name] += weight * fewer
-        del handler.longer[step]
-        return saved
-
-    def _add(self, handler: Handler, step: Step) -> None:
-        handler.longer[step] = Handler((*handler.steps, step))
-
-    def _parse(self, run: Sequence) -> list[tuple[int, Handler, int]]:
-        """Return what is dispatched: start, handler, end."""
-        parsed = []
-        at = 0
-        while at < len(run):
-            handler, end = self._singles[replace(run[at], forwards=0)], at + 1
-            while end < len(run):
-                step = run[end]
-                longer = handler.longer.get(step) or handler.longer.get(replace(step, forwards=0))
-                if longer is None:
-                    break
-                handler, end = longer, end + 1
-            parsed.append((at, handler, end))
-            at = end
-        return parsed
+    def sequences(self) -> list[Sequence]:
+        """What was chosen."""
+        kept = (self._parts[each] for each in sorted(self._kept))
+        return [tuple(self._steps[step] for step in parts) for parts in kept if len(parts) > 1]
 
     def dispatches(self) -> dict[str, float]:
         """Dispatches for each instruction of each program."""
-        found: dict[str, float] = Counter()
-        for (_, weights), parsed in zip(self._runs, self._parsed, strict=True):
-            for name, weight in weights.items():
-                found[name] += weight * len(parsed)
-        return found
+        counts = [len(parsed) for parsed in self._parsed]
+        return dict(zip(self._programs, np.array(counts) @ self._weights, strict=True))
+
+    def _number(self, step: Step) -> int:
+        if step not in self._numbers:
+            number = self._numbers[step] = len(self._steps)
+            self._steps.append(step)
+            self._alone.append(number)
+            self._alone[number] = self._number(replace(step, forwards=0))
+        return self._numbers[step]
+
+    def _names(self, first: int, second: int) -> tuple[str, str]:
+        return self._steps[first].name, self._steps[second].name
+
+    def _handler(self, parts: tuple[int, ...]) -> int:
+        self._parts.append(parts)
+        self._longer.append({})
+        return len(self._parts) - 1
+
+    def _add(self, handler: int, step: int) -> int:
+        longer = self._longer[handler][step] = self._handler((*self._parts[handler], step))
+        self._kept.add(longer)
+        return longer
+
+    def _affected(self, handler: int, step: int) -> list[int]:
+        return sorted(self._having[self._names(self._parts[handler][-1], step)])
+
+    def _saved(self, handler: int, step: int) -> Numbers:
+        """Dispatches of each program that are fewer with one more handler."""
+        longer = self._add(handler, step)
+        saved = np.zeros(len(self._programs))
+        for index in self._affected(handler, step):
+            fewer = len(self._parsed[index]) - len(self._parse(self._runs[index]))
+            saved += self._weights[index] * fewer
+        del self._longer[handler][step], self._longer[longer], self._parts[longer]
+        self._kept.remove(longer)
+        return saved
+
+    def _guess(self, index: int, sign: int) -> None:
+        """Add what handlers that are longer might save in a run, or take it away."""
+        run = self._runs[index]
+        for (handler, _, end), (_, _, stop) in itertools.pairwise(self._parsed[index]):
+            if len(self._parts[handler]) < LONGEST_SEQUENCE:
+                saved = sign * self._weights[index] * (1 if stop == end + 1 else UNSURE)
+                for step in dict.fromkeys((run[end], self._alone[run[end]])):
+                    place = self._candidates.setdefault((handler, step), len(self._candidates))
+                    self._guesses[place] += saved
+
+    def _parse(self, run: tuple[int, ...]) -> list[tuple[int, int, int]]:
+        """Return what is dispatched: handler, start, end."""
+        parsed = []
+        at = 0
+        while at < len(run):
+            handler = best = self._singles[self._alone[run[at]]]
+            end = stop = at + 1
+            while end < len(run):
+                longer = self._longer[handler]
+                step = run[end]
+                found = longer.get(step, longer.get(self._alone[step]))
+                if found is None:
+                    break
+                handler, end = found, end + 1
+                if handler in self._kept:
+                    best, stop = handler, end
+            parsed.append((best, at, stop))
+            at = stop
+        return parsed
 
 
-def worth(saved: Mapping[str, float], step: Step, *, common: bool) -> float:
-    """What it is worth that a sequence with *step* at its end saves so much in each program."""
-    most = max(saved.values(), default=0.0) if common else 0.0
-    return (sum(saved.values()) - most) * (1 if step.forwards else LESS)
+def worth(saved: Numbers, forwards: Numbers | bool, *, common: bool) -> Numbers:
+    """What it is worth that sequences save so much in each program (the last axis).
+
+    *forwards* is whether the last step of each does.
+    """
+    most = saved.max(axis=-1) if common else 0.0
+    return (saved.sum(axis=-1) - most) * np.where(forwards, 1.0, LESS)
 
 
-def choose_all(runs: Runs, count: int) -> tuple[list[Sequence], Chooser]:
+def choose(runs: Runs, count: int) -> Chooser:
     """Choose up to *count* sequences."""
     chooser = Chooser(runs)
-    chosen = []
-    for common in (True, False):
-        while len(chosen) < (min(COMMON, count) if common else count):
-            sequence = chooser.choose(common=common)
-            if sequence is None:
-                break
-            chosen.append(sequence)
-    return chosen, chooser
+    for number in range(count * GROWN // 100):
+        if not chooser.grow(common=number < COMMON):
+            break
+    chooser.prune(count)
+    return chooser
 
 
 def main() -> None:
@@ -281,9 +335,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         build_library(Path(folder))
         runs = straight_runs(list(programs(Path(folder))))
-    chosen, chooser = choose_all(runs, int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_COUNT)
+    chooser = choose(runs, int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_COUNT)
     lines: dict[str, list[str]] = {}
-    for sequence in chosen:
+    for sequence in chooser.sequences():
         *before, last = map(str, sequence)
         lines.setdefault(" ".join(before), []).append(last)
     for name, dispatches in sorted(chooser.dispatches().items()):

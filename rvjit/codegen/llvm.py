@@ -16,9 +16,9 @@ from rvjit.codegen.lower import DECLARATIONS
 from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
 
-# Parts of code generation that nothing is compiled with, each with LLVM's own choice, which comes back
-# behind: the options are the process's, and others may want them. Loop strength reduction takes a
-# sixth of the time, for what address modes do as well; the machine scheduler 4 in 100, for nothing
+# Parts of code generation that we do without, each with LLVM's own choice, which comes back behind:
+# the options are the process's, and others may want them. Of the time that regions take, loop
+# strength reduction has a sixth, for what address modes do as well; the machine scheduler 4 in 100, for nothing
 # on a processor that reorders by itself; common subexpressions of host instructions 2 and hoisted
 # constants 1 in 100, for no difference that could be measured.
 _LEFT_OUT = {
@@ -106,7 +106,7 @@ class Compiler:
 
     @contextmanager
     def _quickly(self) -> Iterator[None]:
-        """Generate code without what is left out for regions."""
+        """Generate code without what is left out."""
         with self._emitting:
             for option in _LEFT_OUT:
                 llvm.set_option("rvjit", option)

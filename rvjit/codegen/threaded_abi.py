@@ -25,16 +25,18 @@ each other, and goes to the handler of the next::
 * *limit* is what the limit word was at the entry, or the cycles then if those were more; *left* is
   how many cycles there are up to it. A handler takes its price from *left* before anything else;
   where that would go below zero it leaves with `Exit.LIMIT` and nothing done. One of several
-  instructions leaves with `ALONE` at one that it does not do, and `enter` runs that by itself.
+  instructions takes the prices of all, gives back those of what a branch leaves out, and leaves
+  with `ALONE` at an instruction that it does not do, which `enter` runs by itself.
 * Transfers backwards and through registers compare the limit word with *limit* and leave with
   `Exit.LIMIT` where somebody has zeroed it. `Context.needed` is 0 then; otherwise it is what the
   limit would have to be for the next instruction. They count the visit if the code is made so;
   `enter` always does.
 * pc is derived from *record*; `State.pc` and `State.cycles` are stale, and the slot of `State.pc`
   is written by instructions whose destination is x0.
-* A handler leaves by going to `leave` with the kind of exit in *a*, which sets the fields `exit_...`
-  of the context and returns; from these `enter` makes pc, cycles and exit_reason. What cannot be done here (faults, stores to code) leaves with
-  `Exit.EXACT` and the state from before the instruction.
+* A handler leaves by going to `leave` with the kind of exit in *a*, which sets the fields
+  `exit_...` of the context and returns; from these `enter` makes pc, cycles and exit_reason. What
+  cannot be done here (faults, stores to code) leaves with `Exit.EXACT` and the state from before
+  the instruction.
 * *a*, *b*, *c* pass values to the cold functions and are otherwise undefined.
 
 The functions for Python, in the C convention::
@@ -85,7 +87,7 @@ SINK = word_of("pc")
 REACH = 1 << 21
 
 # Most instructions that one handler runs.
-LONGEST_SEQUENCE = 5
+LONGEST_SEQUENCE = 4
 
 # Instructions decoded ahead of the one that is asked for.
 DECODE_AHEAD = 64

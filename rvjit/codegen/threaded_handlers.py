@@ -101,8 +101,8 @@ def is_even(target: Val) -> bool:
 class HandlerEmitter:
     """Emits the handler of *forms*, whose records follow each other, under *symbol*.
 
-    What comes behind a branch runs where it is not taken. *forwards* says for each which operands are the result
-    of the one before (1 rs1, 2 rs2). With *counts*, visits are counted.
+    What comes behind a branch runs where it is not taken. *forwards* says for each which operands
+    are the result of the one before (1 rs1, 2 rs2). With *counts*, visits are counted.
     """
 
     def __init__(

@@ -31,6 +31,7 @@ FAR = 60
 
 PLAN = make_plan(LINUX)
 LONGER = {number: longer for longer, number in PLAN.longer.items()}
+SEQUENCES = [number for number in LONGER if PLAN.symbols[number]]
 
 
 def spellings(form: Form) -> list[InsnSpec | Expansion]:
@@ -121,7 +122,7 @@ def handler_at(engine: Threaded, pc: int) -> int:
 def test_sequences_do_what_their_parts_do(rules: Rules, each: int) -> None:
     rng = random.Random(3)
     missed = []
-    for number in list(LONGER)[::each]:
+    for number in SEQUENCES[::each]:
         words = find_words(rng, number)
         if words is None:
             missed.append(number)
@@ -138,13 +139,14 @@ def test_sequences_do_what_their_parts_do(rules: Rules, each: int) -> None:
         for _ in range(3):
             rig = Rig(guest_of(rng, words, number, rules), first_name="threaded")
             rig.run(FAR)
-    assert len(missed) < len(LONGER) // (20 * each), missed
+    assert len(missed) < len(SEQUENCES) // (20 * each), missed
 
 
 def test_the_decoder_chooses_sequences() -> None:
     """Records get the handlers of sequences, and shorter ones where there is a breakpoint."""
     rng = random.Random(4)
-    for number, longer in rng.sample(list(LONGER.items()), 24):
+    for number in rng.sample(SEQUENCES, 24):
+        longer = LONGER[number]
         words = find_words(rng, number)
         if words is None or PLAN.singles[longer.last].spec.effects.jump is not None:
             continue
@@ -159,13 +161,16 @@ def test_the_decoder_chooses_sequences() -> None:
         lengths = [form.length for form, _ in parts_of(longer.before)]
         machine.breakpoints = frozenset({pc + sum(lengths)})
         assert engine.run() is Stop.CYCLE_LIMIT
-        assert handler_at(engine, pc) == longer.before
+        shorter = longer.before
+        while not PLAN.symbols[shorter]:
+            shorter = LONGER[shorter].before
+        assert handler_at(engine, pc) == shorter
 
 
 @pytest.mark.parametrize("part", range(1, abi.LONGEST_SEQUENCE))
 def test_code_that_changes_under_a_sequence(part: int) -> None:
     """A store over any later instruction of a sequence is seen when it is entered again."""
-    number = next(n for n in LONGER if len(parts_of(n)) == abi.LONGEST_SEQUENCE)
+    number = next(n for n in SEQUENCES if len(parts_of(n)) == abi.LONGEST_SEQUENCE)
     rng = random.Random(5)
     words = find_words(rng, number)
     assert words is not None
