@@ -17,10 +17,10 @@ from rvjit.codegen.objects import link
 from rvjit.errors import EngineUnavailable, InternalError
 
 # Parts of code generation that we do without, each with LLVM's own choice, which comes back behind:
-# the options are the process's, and others may want them. Of the time that regions take, loop
-# strength reduction has a sixth, for what address modes do as well; the machine scheduler 4 in 100, for nothing
-# on a processor that reorders by itself; common subexpressions of host instructions 2 and hoisted
-# constants 1 in 100, for no difference that could be measured.
+# the options are the process's, and others may want them. Loop strength reduction takes a sixth of
+# the time of regions, for what address modes do as well; the machine scheduler 4 in 100, for
+# nothing on a processor that reorders by itself; common subexpressions of host instructions 2 and
+# hoisted constants 1 in 100, for no difference that could be measured.
 _LEFT_OUT = {
     "-disable-lsr=1": "-disable-lsr=0",
     "-enable-misched=0": "-enable-misched=1",

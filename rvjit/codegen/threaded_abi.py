@@ -149,8 +149,8 @@ def context_offset(field: str) -> int:
     return int(getattr(Context, field).offset)
 
 
-# Flags of `Context.exit_kind`: the price was more than was left; the first instruction of several
-# is to be run alone.
+# Flags of `Context.exit_kind`: the price was more than was left; the instruction is one of several
+# and is to be run alone.
 OVER, ALONE = 1 << 8, 1 << 9
 UNDO_SHIFT = 16
 
