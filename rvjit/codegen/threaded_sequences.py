@@ -55,20 +55,19 @@ def _step(word: str) -> Step:
 
 
 TABLE = """
-add: add addi c.add c.addi c.ldsp lbu sltu srli sub xor
-add.uw: lbu<1
-addi: addi beq bltu bne c.add c.addi c.beqz c.jr c.li c.mv c.sd<2 c.slli c.sw c.xor lui
+add: add add.uw<1 addi c.add c.addi lbu sltu xor
+addi: addi andi<1 bltu bne c.add c.addi c.beqz c.jr c.li c.slli c.sw c.xor lui
 addiw: bgeu<1 c.and<2
 and: add and c.add c.and c.beqz c.ldsp or
-andi: bne<2 c.add c.beqz+1<1 c.sw<2 slli sltiu<1
+andi: bne<2 c.add c.beqz+1<1 slli sltiu<1
 andn: and c.beqz<1 xor
 auipc: jalr+1<1 jalr+2<1
-beq: addi c.ld lw
+beq: addi c.addi c.ld lw
 bltu: addi c.mv
-c.add: add addi and andi c.add c.addi c.addiw c.ld<1 c.lw<1 c.or c.sd ld lw mulhu rori sb<1 sd
-  sltu srliw sub xor
-c.addi: add beq beq+1 bltu bltu+1 bne+1 c.add c.addi c.and<1 c.beqz c.bnez+1 c.jr c.mv c.sd c.sw
-  sd sw<2 xori
+c.add: add addi andi c.add c.addi c.addiw c.ld<1 c.lw<1 c.or c.sd c.xor lbu lbu<1 ld lw rori
+  sb<1 sd sltu srliw sub xor
+c.addi: addi beq beq+1 bltu bltu+1 bne+1 c.add c.addi c.addiw c.and<1 c.beqz c.bnez+1 c.jr c.li
+  c.mv c.sd c.sw sb sd sw<2 xori
 c.addi4spn: c.mv
 c.addiw: c.bnez+1 c.slli c.xor slli srai
 c.and: andn c.xor
@@ -78,21 +77,21 @@ c.beqz+1: c.beqz+1
 c.ld: c.add c.addi c.addiw c.ld c.sd c.sdsp<2 lbu<1 ld
 c.ldsp: xor
 c.li: addi bgeu blt bltu bne+1 c.j c.j+1 c.jr c.li c.mv c.slli
-c.lw: bgeu<2 c.add c.addi c.addw c.lw c.slli<1 lw
-c.mv: addi addiw beq beq+1 bge bgeu blt bltu bltu+1 bne+1 c.beqz c.bnez+1 c.j c.j+1 c.jr+2 c.li
-  c.mv c.srli divu lbu ld remuw sd
-c.or: c.add c.or c.sw srli
+c.lw: bgeu<2 c.add c.addi c.addw c.lw c.mv c.slli<1 lw
+c.mv: addi addiw beq+1 bge blt bltu bltu+1 bne+1 c.beqz c.bnez+1 c.j c.j+1 c.jr+2 c.li c.mv
+  c.srli divu lbu ld remuw sd
+c.or: c.add c.or srli
 c.sd: bne+1 c.addi c.mv c.sd
-c.sdsp: c.addi4spn
-c.slli: c.add c.or c.slli c.srli c.xor or
+c.sdsp: c.addi4spn c.sdsp
+c.slli: c.add c.or c.slli c.srli or
 c.srli: c.add c.srli
 c.sub: addiw<1 blt+1
 c.subw: beq+1<2
-c.sw: c.addi c.jr c.sw sw
-c.xor: c.add c.slli c.xor or sltiu<1 xor
+c.sw: c.addi c.sw sw
+c.xor: c.add c.slli c.xor sltiu<1 xor
 lb: beq+1<1
-lbu: addi bne bne+1<1 c.addi c.bnez+1<1 c.lw lbu
-ld: add addi c.add c.addi c.ld c.li ld xor
+lbu: addi bne+1<1 c.addi c.bnez+1<1 c.lw lbu sb
+ld: add addi c.add c.addi c.ld c.li ld sd xor
 lh: lh
 lhu: bne<2
 lui: addi<1 c.add ld lui
@@ -101,95 +100,95 @@ lwu: lwu
 mul: and c.add c.jr c.srli<1 mul mulhu sd<2 srli<1
 mulhu: add c.add c.srli<1 mul
 or: bne+1 or slli srli
-rori: c.add rori
+rori: c.add c.xor rori xor
 roriw: c.add roriw
 sb: bltu+1 c.addi sb
-sd: c.jr ld mul mulhu sd
+sd: c.jr c.mv ld mul mulhu sd
 sh2add: c.lw<1 sh2add
 sh3add: c.addi c.ld<1 c.lw<1 rol sd<1 sh3add
 slli: addiw<1 c.add c.addi c.or c.slli c.srli c.xor slli srli xor
 slliw: xor<1
 slt: c.sub<1
 sltu: add c.add c.jr sltu sub
-srli: c.add c.beqz c.bnez<1 c.ld c.slli c.xor slli srli xor
+srli: add addi c.add c.beqz c.bnez<1 c.ld c.slli c.xor slli srli xor
 srliw: c.beqz c.mv c.slli c.xor slli
 sub: addi c.add c.sub sltu
 subw: c.and<1
 sw: sw
-xor: add and bne+1 c.add c.ldsp c.sdsp c.xor mul rori sd<2 xor xori
+xor: add and bne+1 c.add c.ldsp c.sdsp c.xor mul sd<2 xor xori
 add add: sub
 add c.add: c.add sltu
 add lbu: c.bnez+1<1
 add sb<1: c.mv
 add sltu: c.add
+add xor: xor
 add.uw lbu<1: sh2add.uw
 addi addi: addi
 addi c.addi: bltu+1
 addi c.beqz: bne+1
+addi c.mv: c.mv
 addi c.sw: c.sw
-addiw bgeu<1: sh3add.uw
 and and: and
-and c.add: sltu
-and c.and: c.xor<1
 andi c.sw<2: c.jr
 beq+1 beq+1: c.sd
 bgeu c.ld: sh3add
-c.add add: sltu
-c.add andi: c.xor<1
 c.add c.add: bltu+1 c.add sltu
 c.add c.addi: beq+1 c.beqz
+c.add c.mv: beq c.mv
 c.add c.sd: c.j+1 c.jr
 c.add rori: c.xor
 c.add sltu: add c.add
 c.add srli: c.slli
-c.addi addi: c.add c.addi
+c.addi addi: c.addi
 c.addi c.add: bltu+1 c.add
-c.addi c.addi: bltu+1 bne+1 c.add c.bnez+1
+c.addi c.addi: bltu+1 bne+1 c.add
 c.addi c.bnez+1: c.j+1
-c.addi c.mv: bne+1 c.mv
+c.addi c.mv: bne+1
 c.addi c.sd: beq c.beqz
 c.addi c.xor: bne+1
-c.addi sb: lbu
 c.addiw beq+1<1: beq+1
 c.addiw c.addi: c.bnez+1 minu
 c.addiw minu<1: c.sw<2
-c.addw c.bnez+1: c.mv
 c.andi c.bnez+1<1: c.j+1
 c.beqz+1 c.beqz+1: lhu
 c.ld c.addi: c.sd
 c.ld c.ld: addw ld mulhu slt<2
 c.ld c.mv: c.mv
 c.ld lbu<1: c.beqz+1<1
-c.ld ld: c.add ld
-c.ldsp c.ldsp: c.addi c.ldsp
+c.ld ld: c.add
+c.ldsp c.addi: c.jr
+c.ldsp c.ldsp: c.addi
 c.ldsp xor: c.ldsp
-c.li bltu: c.li
 c.li c.li: c.li
 c.lui addi<1: sub<2
 c.lui sub<2: ld<1 sd<1
 c.lw addw: bgeu<1
 c.lw c.addi: bltu+1 c.sw<2
 c.lw c.addiw: bltu<1
-c.lw c.lw: addi
+c.lw c.lw: addi bltu<2
 c.mv c.add: sb<1
 c.mv c.ld: c.ld
-c.mv c.mv: addiw<1 bne+1 c.jr+2 c.ld c.mv c.sd
+c.mv c.mv: addiw<1 c.jr+2 c.ld c.mv c.sd
 c.sd c.addi: bne+1 c.add
 c.sd c.mv: bltu+1
-c.sdsp c.sdsp: c.sdsp
+c.sd sd: sd
+c.sdsp c.sdsp: c.addi4spn c.sdsp
 c.slli c.add: addi c.add c.j c.ld<1 c.sd
-c.slli c.or: c.addi c.or
-c.slli c.slli: c.or c.slli or
+c.slli c.or: c.addi c.slli
+c.slli c.slli: or
 c.sw c.addi: bne+1
 c.sw c.sw: c.jr
+c.xor c.add: rori
 c.xor mul<1: bne+1
 c.xor roriw: c.or
-c.xor srliw: c.xor<2
+c.xor xor: bne+1
 lbu addi: bltu bltu+1 bne<2 sltu<2
 lbu c.addi: addi
 lbu c.xor<1: andi<1 sltu<2
-lbu lbu: c.lw c.slli lbu
+lbu lbu: bne<2 c.lw c.slli lbu
+ld addi: c.sd<2
 ld c.add: ld sd<2 sltu<1
+ld c.ld: c.sdsp<2
 ld ld: ld
 lui addi<1: c.add c.mv
 lui ld: mul
@@ -199,17 +198,15 @@ mul c.add: sltu
 mul mul: c.srli
 mul mulhu: mul
 mul remu<1: c.j+1
-mulhu c.add: sd<2
 mulhu mul: mulhu
-or c.or: c.li
+or c.or<1: c.li
 or slli: c.or<2 or
 rori c.add: rori
-rori c.xor: rori
+roriw c.add: xor
 roriw roriw: c.add
 sb c.addi: bltu+1 bne+1
 sb c.mv: bne+1 c.bnez+1
-sb lbu: c.addi
-sd sd: c.jr sd
+sd sd: sd
 sd sw: c.j+1
 sh2add c.lw<1: c.jr+1<1 srliw
 sh3add c.sd<1: c.j+1
@@ -218,53 +215,69 @@ slli add<2: c.ld<1
 slli c.add: c.ld<1
 slli c.slli: c.add<1
 slli c.srli: c.add<1 c.addi<1
+slli c.xor: srli<1
 slli xor: srli<1 srliw<1
 sltiu c.addi: c.addi
+sltu and: c.add
 sltu c.add: c.add sltu
 sltu c.addw<2: bltu+1<2
-srli add<1: bltu<2
+sltu sltu: c.add
+srli add: bltu<2
 srli c.slli: c.add c.or
 srli c.xor: and<1
 srli sb: sb
-srli slli: c.or
 srliw c.slli: c.or or
+srliw slli: srliw
 sub sltu: c.add
 xor c.add: rori xor
+xor rori: c.add<2
 xor xor: xor
+add c.add sltu: c.add
 add lbu c.addi: c.bnez+1
-c.add c.add c.add: c.add
+add lbu c.beqz<1: addiw
+add srli c.slli: c.xor
+addiw bgeu<1 sh3add.uw: sh3add.uw
+and c.add sltu: c.add
+c.add andi c.xor<1: andi
+c.add c.add c.add: add<1 c.add
 c.add c.add sltu: c.add
 c.add c.sw c.addi: bne+1<1
 c.add rori c.xor: c.xor rori
+c.add sltu c.add: sltu
 c.addi addi c.sd<2: c.add c.sd
 c.addi c.add bltu+1: add
-c.addi c.sdsp<1 c.sdsp: c.addi4spn
+c.addi c.sdsp<1 c.sdsp: c.addi4spn c.sdsp
+c.addw c.bnez+1 c.mv: c.ldsp
 c.and c.xor srli: c.xor<1
-c.beqz c.addi c.sdsp<1: c.sdsp
 c.ld c.addiw bge<1: c.bnez+1
 c.ld c.ld beq+1<2: c.j+1
 c.ld c.ld c.ld: c.ld
 c.ld c.ld c.mv: c.jr+2
 c.ldsp c.ldsp c.addi: c.jr
-c.ldsp c.ldsp c.ldsp: c.ldsp
-c.li bltu c.li: addi
+c.ldsp c.ldsp c.ldsp: c.addi c.ldsp
+c.li bltu c.li: addi bltu<1
 c.lui sub<2 sd<1: addi c.slli
+c.lw c.lw bltu<2: c.mv
 c.mv beq c.mv: c.mv<2
+c.mv c.ldsp c.ldsp: c.ldsp
 c.mv c.mv c.mv: bltu+1 c.mv
 c.mv lbu addi: bltu+1
+c.or srli slli: c.xor
 c.sd c.addi c.add: bne+1
 c.sd c.addi c.sd<2: c.jr
-c.sdsp c.sdsp c.mv: bge
-c.sdsp c.sdsp c.sdsp: bne
+c.sdsp c.sdsp c.sdsp: c.mv c.sdsp
 c.slli c.add c.lw<1: c.jr+1<1 srliw
+c.slli c.or c.or: c.sw<2
+c.slli c.slli c.slli: c.slli
 c.slli c.slli c.srli: c.srai
+c.slli c.srli beq+1<2: c.addi
 c.slli c.srli bgeu: c.slli
 c.srli mul c.beqz: remu
+c.subw beq+1<2 add.uw: beq+1<2
 c.xor mul<1 c.sw<2: bltu+1
 lbu c.addi addi: bgeu+1<1
 lbu lbu c.slli: sll
 lbu lbu lbu: lb lbu
-lbu lbu sb: sb
 ld ld ld: ld
 lw c.addi bltu+1: bgeu+1
 lw lw lw: lw
@@ -275,6 +288,7 @@ mul mul c.addw<2: mulw
 mul mul mul: mul
 mul mulhu c.srli<1: c.jr
 mul srli<1 c.xor: mul<1
+or c.or<1 xori<1: c.li
 or or or: slliw
 or slli or: srliw
 rori rori rori: rori
@@ -282,7 +296,6 @@ roriw c.xor roriw: c.xor<2 xor<2
 sb sb sb: sb
 sd sd sd: sd
 sh3add c.ld<1 lbu: c.add
-slli c.xor srli: sb<2
 slli c.xor sw: c.sw
 slli xor srliw<1: c.xor xor<1
 sltu c.add sltu: c.add
@@ -292,18 +305,6 @@ srli c.slli c.or: c.add
 srli c.slli or: or srli
 srli srli srli: srli
 srliw slli srliw: slli
+xor c.add rori: c.add
 xor xor xor: xor
-add lbu c.beqz<1 addiw: c.bnez+1
-c.add c.add c.add add<1: c.add
-c.add rori c.xor rori: c.xor
-c.addi c.sdsp<1 c.sdsp c.sdsp: c.sdsp
-c.ldsp c.ldsp c.ldsp c.ldsp: c.ldsp
-c.mv c.ldsp c.ldsp c.ldsp: c.ldsp
-c.mv c.mv c.mv c.mv: bne+1 c.mv
-c.sdsp c.sdsp c.sdsp c.sdsp: c.addi4spn c.sdsp
-c.slli c.srli beq+1<2 c.addi: c.addiw
-c.subw beq+1<2 add.uw beq+1<2: c.addi
-lbu lbu lbu lbu: c.slli
-sd sd sd sd: sd
-xor c.add rori c.add: rori
 """
