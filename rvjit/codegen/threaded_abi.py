@@ -18,7 +18,7 @@ that a mark (`Marks`) hides.
 A **handler** is a native function that runs the instruction of one record, or of some that follow
 each other, and goes to the handler of the next::
 
-    void handler(state, memory, page_flags, left, record, code, context, limit, last, a, b, c) ghccc
+    void handler(code, left, page_flags, record, memory, state, context, limit, last, a, b, c) ghccc
 
 * *memory* is the host's address of the window's first byte, *last* the last offset in the window
   at which 8 bytes begin.
@@ -154,9 +154,11 @@ def context_offset(field: str) -> int:
 OVER, ALONE = 1 << 8, 1 << 9
 UNDO_SHIFT = 16
 
+# The order decides which registers they are in. Addressing through the first two takes a byte more,
+# and through rsi and rbx, which the state and the record get, a byte less.
 PARAMETERS = (
-    "ptr noalias noundef %st, ptr noalias noundef %mem, ptr noalias noundef %flags, i64 %left, "
-    "ptr noalias noundef %rec, ptr noalias noundef %code, ptr noalias noundef %cx, i64 %limit, "
+    "ptr noalias noundef %code, i64 %left, ptr noalias noundef %flags, ptr noalias noundef %rec, "
+    "ptr noalias noundef %mem, ptr noalias noundef %st, ptr noalias noundef %cx, i64 %limit, "
     "i64 %last, i64 %a, i64 %b, i64 %c"
 )
 ATTRIBUTES = 'nounwind "no-builtins" "no-jump-tables"="true"'
@@ -175,8 +177,8 @@ def tail_call(
 ) -> str:
     """IR that ends a handler by going to *target*."""
     return (
-        f"musttail call ghccc void {target}(ptr %st, ptr %mem, ptr %flags, i64 {left}, "
-        f"ptr {record}, ptr %code, ptr %cx, i64 %limit, i64 %last, i64 {a}, i64 {b}, i64 {c})\n"
+        f"musttail call ghccc void {target}(ptr %code, i64 {left}, ptr %flags, ptr {record}, "
+        f"ptr %mem, ptr %st, ptr %cx, i64 %limit, i64 %last, i64 {a}, i64 {b}, i64 {c})\n"
         "  ret void"
     )
 
@@ -386,7 +388,7 @@ run:
   %handler = phi ptr [ %first, %go ], [ %single, %found ]
   %from = phi ptr [ %rec, %go ], [ %at, %found ]
   %there = phi i64 [ %left, %go ], [ %rest, %found ]
-  call ghccc void %handler(ptr %st, ptr %mem, ptr %flags, i64 %there, ptr %from, ptr %code,
+  call ghccc void %handler(ptr %code, i64 %there, ptr %flags, ptr %from, ptr %mem, ptr %st,
     ptr %cx, i64 %limit, i64 %last, i64 0, i64 0, i64 0)
   {of_context("record", "exit_record")}
   {of_context("over", "exit_left")}
