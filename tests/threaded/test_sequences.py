@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,8 +19,8 @@ from rvjit.machine.pages import PAGE_SIZE
 from rvjit.machine.rules import Rules
 from rvjit.machine.stop import Stop
 from rvjit.threaded.engine import Threaded
-from tests.differential.rig import CKB, LINUX, Guest, Part, Rig
-from tests.engines.assemble import word
+from tests.differential.rig import CKB, LINUX, V0, Guest, Part, Rig
+from tests.engines.assemble import assemble, word
 from tests.oracle.generate import random_value, random_word
 
 BASE = 0x10000
@@ -183,3 +184,32 @@ def test_code_that_changes_under_a_sequence(part: int) -> None:
         machine.memory.write(at, word("c.nop").to_bytes(2, "little") * (lengths[part] // 2))
         machine.pc = guest.pc
     rig.run(2 * FAR)
+
+
+@pytest.mark.parametrize(
+    "name", ["lb", "lbu", "lh", "lhu", "lw", "lwu", "ld", "sb", "sh", "sw", "sd"]
+)
+def test_accesses_at_the_end_of_the_window(name: str) -> None:
+    """By handlers of one instruction and of two; the last bytes are checked out of the way."""
+    rng = random.Random(6)
+    for rules, distance in itertools.product((LINUX, V0), range(-18, 4)):
+        source = f"{name} a1, 8(a0)\n {name} a2, 8(a0)\n ecall"
+        registers = [random_value(rng) if number else 0 for number in range(32)]
+        registers[10] = BASE + SIZE - 8 + distance
+        last = SIZE - PAGE_SIZE
+        guest = Guest(
+            parts=(
+                Part(CODE, assemble(source, CODE).data, "rx"),
+                Part(BASE + last, rng.randbytes(PAGE_SIZE), "rw"),
+            ),
+            pc=CODE,
+            registers=tuple(registers),
+            base=BASE,
+            size=SIZE,
+            rules=rules,
+            reproduce=f"{name} at {distance} from the end",
+        )
+        for limits in ((FAR,), (1, 2, FAR)):
+            rig = Rig(guest, first_name="threaded")
+            for limit in limits:
+                rig.run(limit)
