@@ -317,7 +317,8 @@ def worth(saved: Numbers, forwards: Numbers | bool, *, common: bool) -> Numbers:
     *forwards* is whether the last step of each does.
     """
     most = saved.max(axis=-1) if common else 0.0
-    return (saved.sum(axis=-1) - most) * np.where(forwards, 1.0, LESS)
+    value: Numbers = (saved.sum(axis=-1) - most) * np.where(forwards, 1.0, LESS)
+    return value
 
 
 def choose(runs: Runs, count: int) -> Chooser:
