@@ -2,7 +2,7 @@
 
 A **region** is one native function, compiled from guest code that is entered at one pc::
 
-    { i64 pc, i64 cycles, i64 hot... }
+    { i64 pc, poison, poison, i64 cycles, i64 hot... }
     region(ptr state, ptr memory, ptr page_flags, i64 cycles, i64 hot...)    x86_regcallcc
 
 * It is called with the **hot registers** (`HOT`) and the cycle counter in registers of the host,
@@ -77,7 +77,11 @@ REGION_PARAMETERS = ", ".join(
         *(f"i64 noundef %h{number}" for number in HOT),
     ]
 )
-REGION_RESULT = "{ " + ", ".join(["i64"] * (2 + len(HOT))) + " }"
+# A result has its words where the arguments are, so that they need not be moved: pc where the state
+# was, nothing in place of memory and flags, then the counter and the hot registers.
+REGION_RESULT = "{ " + ", ".join(["i64"] * (4 + len(HOT))) + " }"
+_RESULT_PC = 0
+_RESULT_CYCLES = 3
 
 # no-builtins: guest loops must not become memset calls. Jump tables only where the guest has one:
 # what LLVM makes of the guest's comparisons with many constants is slower to compile and no faster.
@@ -107,6 +111,18 @@ def region_call(code: str, memory: str, flags: str, cycles: str, hot: Sequence[s
     )
 
 
+def result_words(result: str) -> list[str]:
+    """IR that takes pc, cycles and the hot registers out of a region's *result*."""
+    places = range(_RESULT_CYCLES, _RESULT_CYCLES + 1 + len(HOT))
+    return [f"extractvalue {REGION_RESULT} {result}, {at}" for at in (_RESULT_PC, *places)]
+
+
+def result_with(result: str, word: int, value: str) -> str:
+    """IR that puts *value* in a region's *result*, as one of the words of `result_words`."""
+    at = _RESULT_CYCLES + word - 1 if word else _RESULT_PC
+    return f"insertvalue {REGION_RESULT} {result}, i64 {value}, {at}"
+
+
 def state_slot(name: str, field: str, extra: int = 0) -> str:
     """IR that makes *name* the address of a state field."""
     return f"%{name} = getelementptr inbounds i8, ptr %st, i64 {offset_of(field) + extra}"
@@ -120,6 +136,8 @@ HOST_STACK_LEAST = 32 << 10
 def _lines(lines: Iterable[str]) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
+
+_WORDS = result_words("%result")
 
 _ENTER_IR = f"""
 declare i64 @llvm.read_register.i64(metadata)
@@ -173,12 +191,12 @@ look:
   br i1 %empty, label %none, label %call, !prof !0
 call:
   %result = {region_call("%code", "%memory", "%flags", "%c", [f"%h{n}" for n in HOT])}
-  %pc1 = extractvalue {REGION_RESULT} %result, 0
-  %c1 = extractvalue {REGION_RESULT} %result, 1
+  %pc1 = {_WORDS[0]}
+  %c1 = {_WORDS[1]}
   %stopped = icmp eq i64 %pc1, {NOT_A_PC - (1 << 64)}
   br i1 %stopped, label %done, label %ran, !prof !0
 ran:
-{_lines(f"%y{n} = extractvalue {REGION_RESULT} %result, {2 + i}" for i, n in enumerate(HOT))}
+{_lines(f"%y{n} = {word}" for n, word in zip(HOT, _WORDS[2:], strict=True))}
   br label %next
 none:
 {_lines(f"store i64 %h{n}, ptr %p.{n}" for n in HOT)}

@@ -102,7 +102,7 @@ class MemoryAccess:
         held = text.value(f"and i1 {same}, {sized}")
         do, done = text.new_label(), text.new_label()
         text.emit(f"br i1 {held}, label %{do}, label %{done}")
-        text.start(do, follows=True)
+        text.start(do)
         self._check(offset, Range(0, access.size))
         self.ready_to_store(offset, Range(0, access.size))
         self._plain_store(offset, access.size, value)
@@ -132,17 +132,18 @@ class MemoryAccess:
         self._leave_if(text.value(f"icmp eq i8 {readable}, 0"))
 
     def _plain_load(self, offset: str, size: int) -> str:
-        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {offset}")
+        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {self._text.sum(offset, 0)}")
         return self._text.value(f"load i{8 * size}, ptr {where}, align 1")
 
     def _plain_store(self, offset: str, size: int, value: str) -> None:
-        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {offset}")
+        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {self._text.sum(offset, 0)}")
         self._text.emit(f"store i{8 * size} {value}, ptr {where}, align 1")
 
     def ready_to_store(self, offset: str, covered: Range) -> None:
         """Test the page's flag; the slow path readies the page, or leaves to the exact engine."""
         text = self._text
-        offset = text.sum(offset, covered.low)
+        if covered.low:
+            offset = text.sum(offset, covered.low)
         size = covered.high - covered.low
         fast = text.value(f"and i8 {self._flags_at(offset)}, {STORE_FAST}")
         slow = text.value(f"icmp eq i8 {fast}, 0")
@@ -156,7 +157,7 @@ class MemoryAccess:
             slow = text.value(f"or i1 {slow}, {crosses}")
         prepare, store = text.new_label(), text.new_label()
         text.emit(f"br i1 {slow}, label %{prepare}, label %{store}, {abi.UNLIKELY}")
-        text.start(prepare, follows=True)
+        text.start(prepare)
         helper = text.value(f"load ptr, ptr {text.slot('store_slow')}")
         ready = text.value(
             f"call preserve_allcc i64 {helper}(ptr %st, ptr %flags, i64 {offset}, i64 {size}) "
@@ -165,7 +166,7 @@ class MemoryAccess:
         refused = text.value(f"icmp eq i64 {ready}, 0")
         label = self._exit()
         text.emit(f"br i1 {refused}, label %{label}, label %{store}, {abi.UNLIKELY}")
-        text.start(store, follows=True)
+        text.start(store)
 
     def _flags_at(self, offset: str) -> str:
         page = self._text.value(f"lshr i64 {offset}, {PAGE_SHIFT}")
@@ -182,7 +183,7 @@ class MemoryAccess:
         text = self._text
         go_on = text.new_label()
         text.emit(f"br i1 {condition}, label %{self._exit()}, label %{go_on}, {abi.UNLIKELY}")
-        text.start(go_on, follows=True)
+        text.start(go_on)
 
     def _exit(self) -> str:
         """Label that leaves to the exact engine with the state of the resume point."""

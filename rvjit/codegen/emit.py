@@ -56,10 +56,7 @@ class RegionEmitter:
         entry = next(iter(self._nodes.values()))
         for number in _numbers(self._flow.registers):
             text.emit(f"%x{number} = alloca i64")
-            text.emit(abi.state_slot(f"s{number}", "x", 8 * number))
         text.emit("%cy = alloca i64")
-        text.emit(abi.state_slot("limit", "limit_word"))
-        text.emit(abi.state_slot("pc", "pc"))
         text.emit("store i64 %cy0, ptr %cy")
         for number in abi.HOT:
             text.emit(f"store i64 %h{number}, ptr %x{number}")
@@ -93,7 +90,7 @@ class RegionEmitter:
     def _load(self, mask: int) -> None:
         """Load registers from the state buffer."""
         for number in _numbers(mask):
-            self._write(number, self._text.value(f"load i64, ptr %s{number}"))
+            self._write(number, self._text.value(f"load i64, ptr {self._text.register(number)}"))
 
     # Blocks.
 
@@ -102,7 +99,7 @@ class RegionEmitter:
         plan = plan_block(node.block, self._rules)
         self._start(node.label)
         self._load(self._flow.start[node.key])
-        if node.loops:
+        if self._loop.pays(node, plan):
             self._emit_loop(node, plan)
             return
         cycles = text.value("load i64, ptr %cy")
@@ -124,7 +121,7 @@ class RegionEmitter:
         go_on = text.new_label()
         done = text.value(f"icmp ugt i64 {cycles}, {last}")
         text.emit(f"br i1 {done}, label %{plain}, label %{go_on}, {abi.UNLIKELY}")
-        text.start(go_on, follows=True)
+        text.start(go_on)
         self._memory.start_block(plan, proven)
         self._body(node, cycles, again=quick)
         self._start(plain)
@@ -134,7 +131,7 @@ class RegionEmitter:
 
     def _check_limit(self, point: ResumePoint, bound: int) -> None:
         text = self._text
-        limit = text.value("load atomic i64, ptr %limit monotonic, align 8")
+        limit = text.value(f"load atomic i64, ptr {text.slot('limit_word')} monotonic, align 8")
         need = text.value(f"add i64 {point.cycles}, {bound}")
         self._exits.leave_if(text.value(f"icmp ugt i64 {need}, {limit}"), point)
 
@@ -264,14 +261,11 @@ class RegionEmitter:
         text = self._text
         exits = self._exits
         for number in _numbers(dirty & ~abi.HOT_MASK):
-            text.emit(f"store i64 {self._register(number)}, ptr %s{number}")
+            text.emit(f"store i64 {self._register(number)}, ptr {text.register(number)}")
         code = self._callee(target, cycles)
         hot = [self._register(number) for number in abi.HOT]
         result = text.value(abi.region_call(code, "%mem", "%flags", cycles, hot))
-        pc, cycles, *hot = [
-            text.value(f"extractvalue {abi.REGION_RESULT} {result}, {index}")
-            for index in range(2 + len(abi.HOT))
-        ]
+        pc, cycles, *hot = map(text.value, abi.result_words(result))
         for number, value in zip(abi.HOT, hot, strict=True):
             self._write(number, value)
         if node.resumed is None:

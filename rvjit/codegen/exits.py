@@ -66,7 +66,7 @@ class Exits:
         go_on = text.new_label()
         label = self.resume(point)
         text.emit(f"br i1 {condition}, label %{label}, label %{go_on}, {abi.UNLIKELY}")
-        text.start(go_on, follows=True)
+        text.start(go_on)
 
     def resume(self, point: ResumePoint) -> str:
         """Leave to the exact engine, with the state at *point*."""
@@ -88,9 +88,7 @@ class Exits:
             result = "poison"
             hot = [text.value(f"load i64, ptr %x{number}") for number in abi.HOT]
             for index, value in enumerate([pc, cycles, *hot]):
-                result = text.value(
-                    f"insertvalue {abi.REGION_RESULT} {result}, i64 {value}, {index}"
-                )
+                result = text.value(abi.result_with(result, index, value))
             text.emit(f"ret {abi.REGION_RESULT} {result}")
         checks: _Edges = {}
         for point in self._resumes.values():
@@ -102,7 +100,7 @@ class Exits:
             checks.setdefault(point.dirty, []).append((cycles, point.label))
         if checks:
             cycles = self._gather("check", checks)
-            limit = text.value("load atomic i64, ptr %limit monotonic, align 8")
+            limit = text.value(f"load atomic i64, ptr {text.slot('limit_word')} monotonic, align 8")
             need = text.value(f"add i64 {cycles}, {bound}")
             over = text.value(f"icmp ugt i64 {need}, {limit}")
             both = f"i64 {int(Exit.LIMIT)}, i64 {int(Exit.EXACT)}"
@@ -116,7 +114,7 @@ class Exits:
             self._stop(self._gather("syscall", syscalls), str(int(Exit.SYSCALL)))
 
     def _stop_at(self, pc: int, label: str) -> None:
-        self._text.emit(f"store i64 {signed(pc)}, ptr %pc")
+        self._text.emit(f"store i64 {signed(pc)}, ptr {self._text.slot('pc')}")
         self._text.emit(f"br label %{label}")
 
     def _gather(self, name: str, edges: _Edges) -> str:
@@ -139,14 +137,14 @@ class Exits:
         text = self._text
         text.emit(f"store i64 {cycles}, ptr {text.slot('cycles')}")
         text.emit(f"store i64 {reason}, ptr {text.slot('exit_reason')}")
-        stopped = text.value(f"insertvalue {abi.REGION_RESULT} poison, i64 {signed(NOT_A_PC)}, 0")
+        stopped = text.value(abi.result_with("poison", 0, str(signed(NOT_A_PC))))
         text.emit(f"ret {abi.REGION_RESULT} {stopped}")
 
     def _store(self, dirty: int) -> None:
         for number in range(1, 32):
             if dirty >> number & 1:
                 value = self._text.value(f"load i64, ptr %x{number}")
-                self._text.emit(f"store i64 {value}, ptr %s{number}")
+                self._text.emit(f"store i64 {value}, ptr {self._text.register(number)}")
 
     def _phi(self, edges: list[tuple[str, str]]) -> str:
         incoming = ", ".join(f"[ {value}, %{label} ]" for value, label in edges)

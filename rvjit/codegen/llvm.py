@@ -12,20 +12,27 @@ import llvmlite.binding as llvm
 
 from rvjit.codegen import abi
 from rvjit.codegen.blob import Blob
-from rvjit.codegen.lower import DECLARATIONS
-from rvjit.codegen.objects import link
+from rvjit.codegen.lower import declarations
+from rvjit.codegen.objects import link, link_each
 from rvjit.errors import EngineUnavailable, InternalError
 
 # Parts of code generation that we do without, each with LLVM's own choice, which comes back behind:
 # the options are the process's, and others may want them. Loop strength reduction takes a sixth of
-# the time of regions, for what address modes do as well; the machine scheduler 4 in 100, for
-# nothing on a processor that reorders by itself; common subexpressions of host instructions 2 and
-# hoisted constants 1 in 100, for no difference that could be measured.
+# the time of regions, for what address modes do as well; the machine scheduler 4 in 100, for nothing
+# on a processor that reorders by itself; what host instructions have in common, what is the same in
+# every turn of a loop, copies and equal ends of blocks 2 to 3 in 100 each, hoisted constants 1, for
+# no difference that could be measured. Preparing IR for code generation takes 5: what it is for,
+# addresses in the block that uses them, is written so.
 _LEFT_OUT = {
     "-disable-lsr=1": "-disable-lsr=0",
     "-enable-misched=0": "-enable-misched=1",
     "-disable-machine-cse=1": "-disable-machine-cse=0",
     "-disable-constant-hoisting=1": "-disable-constant-hoisting=0",
+    "-disable-cgp=1": "-disable-cgp=0",
+    "-disable-machine-licm=1": "-disable-machine-licm=0",
+    "-disable-postra-machine-licm=1": "-disable-postra-machine-licm=0",
+    "-disable-copyprop=1": "-disable-copyprop=0",
+    "-enable-tail-merge=0": "-enable-tail-merge=1",
 }
 
 LLVM_VERSION = ".".join(map(str, llvm.llvm_version_info))
@@ -54,31 +61,38 @@ class Compiler:
         self._triple = llvm.get_process_triple()
         self._emitting = threading.Lock()
 
-    def compile(self, functions: str) -> Blob:
-        """Compile the text of some functions (declarations and metadata are added).
+    def compile(self, functions: str) -> dict[str, Blob]:
+        """Compile the text of some regions (declarations and metadata are added), by symbol.
 
         Raises `InternalError` with LLVM's message where the text is not valid.
         """
-        return self._compile(DECLARATIONS + functions + abi.METADATA)
+        module = self._parse(_module(functions))
+        self._optimise(module)
+        with self._quickly():
+            return link_each(self._generate(module))
 
     def compile_plain(self, module: str) -> Blob:
         """Compile a whole module without passes over its IR, for code that is written well.
 
         Raises `InternalError` with LLVM's message where the text is not valid.
         """
-        return self._compile(module, optimise=False)
+        with self._emitting:
+            return link(self._generate(self._parse(module)))
 
     @cached_property
     def runtime(self) -> Blob:
         """The functions `enter` and `store_slow`."""
-        return self._compile(abi.RUNTIME_IR + abi.METADATA)
+        module = self._parse(abi.RUNTIME_IR + abi.METADATA)
+        self._optimise(module)
+        with self._emitting:
+            return link(self._generate(module))
 
     def explain(self, functions: str) -> tuple[str, str]:
         """Return the IR of some functions after the passes, and their host code, as text.
 
         Raises `InternalError` with LLVM's message where the text is not valid.
         """
-        module = self._parse(DECLARATIONS + functions + abi.METADATA)
+        module = self._parse(_module(functions))
         self._optimise(module)
         defined = [str(each) for each in module.functions if not each.is_declaration]
         with self._quickly():
@@ -95,14 +109,11 @@ class Compiler:
             raise InternalError(f"LLVM refuses generated code: {error}") from error
         return module
 
-    def _compile(self, text: str, *, optimise: bool = True) -> Blob:
-        module = self._parse(text)
-        if optimise:
-            self._optimise(module)
-        with self._quickly():
-            code = self._machine.emit_object(module)
+    def _generate(self, module: llvm.ModuleRef) -> bytes:
+        """Return the object file of *module*, which is done with."""
+        code: bytes = self._machine.emit_object(module)
         module.close()
-        return link(code)
+        return code
 
     @contextmanager
     def _quickly(self) -> Iterator[None]:
@@ -135,6 +146,11 @@ class Compiler:
             passes.run(function, builder)
             passes.close()
             builder.close()
+
+
+def _module(functions: str) -> str:
+    """Return the text of a module of *functions*."""
+    return declarations(functions) + functions + abi.METADATA
 
 
 _compiler: Compiler | None = None

@@ -31,6 +31,9 @@ MIN_TURNS = 4
 _PAGES_AHEAD = 8
 ALL_FAST = int.from_bytes(bytes([STORE_FAST]) * _PAGES_AHEAD, "little")
 
+# Above so many instructions a turn, not looking at the limit alone is not worth a copy.
+_LONGEST_BARE = 32
+
 # A turn that moves a store farther than this is not worth looking ahead for.
 _FARTHEST = _PAGES_AHEAD * PAGE_SIZE // MIN_TURNS
 
@@ -58,6 +61,15 @@ class LoopEntry:
         self._base = base
         self._size = size
 
+    def pays(self, node: Node, plan: BlockPlan) -> bool:
+        """Whether *node* loops on itself, and a quick copy would save enough to be worth making."""
+        context, _ = node.key
+        if not node.loops or context:  # what was taken in is small, and seldom loops for long
+            return False
+        return len(node.block.insns) <= _LONGEST_BARE or any(
+            _change(access, plan) is not None for access in plan.plans.values()
+        )
+
     def prepare(self, node: Node, plan: BlockPlan, plain: str) -> tuple[Proven, str]:
         """Count the turns; go to the block *plain* where they are too few.
 
@@ -81,7 +93,7 @@ class LoopEntry:
                 if index not in ready or access.check != access.ready:
                     turns = self._least(turns, self._turns(access, access.check, change))
         cycles = text.value("load i64, ptr %cy")
-        limit = text.value("load atomic i64, ptr %limit monotonic, align 8")
+        limit = text.value(f"load atomic i64, ptr {text.slot('limit_word')} monotonic, align 8")
         room = text.value(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {node.bound})")
         more = text.value(f"add i64 {turns}, -1")
         far = text.value(f"mul i64 {more}, {price}")

@@ -30,28 +30,43 @@ _HIGH_HALVES = {
 }
 _CARRYLESS = {Op.CLMUL: 0, Op.CLMULH: 64, Op.CLMULR: 63}
 
-DECLARATIONS = "".join(
-    f"declare {line}\n"
-    for line in (
-        *(
-            signature.replace("W", f"i{width}")
-            for width in (32, 64)
-            for signature in (
-                "W @llvm.fshl.W(W, W, W)",
-                "W @llvm.fshr.W(W, W, W)",
-                "W @llvm.ctlz.W(W, i1)",
-                "W @llvm.cttz.W(W, i1)",
-                "W @llvm.ctpop.W(W)",
-                "W @llvm.bswap.W(W)",
-                "W @llvm.umin.W(W, W)",
-                "W @llvm.usub.sat.W(W, W)",
-            )
-        ),
-        "<2 x i64> @llvm.x86.pclmulqdq(<2 x i64>, <2 x i64>, i8 immarg)",
-        "i128 @llvm.clmul.i128(i128, i128)",
-        "i64 @llvm.read_register.i64(metadata)",
-    )
-)
+_INTRINSICS = [
+    *(
+        signature.replace("W", f"i{width}")
+        for width in (32, 64)
+        for signature in (
+            "W @llvm.fshl.W(W, W, W)",
+            "W @llvm.fshr.W(W, W, W)",
+            "W @llvm.ctlz.W(W, i1)",
+            "W @llvm.cttz.W(W, i1)",
+            "W @llvm.ctpop.W(W)",
+            "W @llvm.bswap.W(W)",
+            "W @llvm.umin.W(W, W)",
+            "W @llvm.usub.sat.W(W, W)",
+        )
+    ),
+    "<2 x i64> @llvm.x86.pclmulqdq(<2 x i64>, <2 x i64>, i8 immarg)",
+    "i128 @llvm.clmul.i128(i128, i128)",
+    "i64 @llvm.read_register.i64(metadata)",
+]
+DECLARATIONS = "".join(f"declare {signature}\n" for signature in _INTRINSICS)
+
+_PREFIX = "@llvm."
+_BY_NAME = {
+    signature[signature.index(_PREFIX) : signature.index("(")]: f"declare {signature}\n"
+    for signature in _INTRINSICS
+}
+
+
+def declarations(functions: str) -> str:
+    """Return the declarations that the IR of *functions* needs: each costs as much as a line."""
+    used = set()
+    at = functions.find(_PREFIX)
+    while at >= 0:
+        end = functions.index("(", at)
+        used.add(functions[at:end])
+        at = functions.find(_PREFIX, end)
+    return "".join(_BY_NAME[name] for name in sorted(used))
 
 
 class Lowering:

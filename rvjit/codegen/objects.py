@@ -17,6 +17,7 @@ _SHF_ALLOC = 2
 _SHT_SYMTAB = 2
 _SHT_RELA = 4
 _SHT_NOBITS = 8
+_STT_FUNC = 2
 _RELATIVE = {2: "R_X86_64_PC32", 4: "R_X86_64_PLT32"}
 
 
@@ -31,8 +32,34 @@ class _Section:
     align: int
 
 
+@dataclass(frozen=True)
+class _Laid:
+    """An object's *code*, and where in it functions stand, and references to other sections."""
+
+    code: bytes
+    symbols: dict[str, int]
+    functions: dict[str, range]
+    references: list[int]
+
+
 def link(data: bytes) -> Blob:
     """Lay out *data*, an ELF64 x86-64 object. Raises `InternalError` for what it cannot place."""
+    laid = _lay_out(data)
+    return Blob(laid.code, laid.symbols)
+
+
+def link_each(data: bytes) -> dict[str, Blob]:
+    """As `link`, each function by itself, by name; those that use constants with all there is."""
+    laid = _lay_out(data)
+    return {
+        name: Blob(laid.code, {name: place.start})
+        if any(reference in place for reference in laid.references)
+        else Blob(laid.code[place.start : place.stop], {name: 0})
+        for name, place in laid.functions.items()
+    }
+
+
+def _lay_out(data: bytes) -> _Laid:
     sections = _sections(data)
     places: dict[int, int] = {}
     code = bytearray()
@@ -46,18 +73,23 @@ def link(data: bytes) -> Blob:
     symtab = next(section for section in sections if section.kind == _SHT_SYMTAB)
     names = sections[symtab.link]
     symbols: dict[str, int] = {}
+    functions: dict[str, range] = {}
     addresses: list[int | None] = []
     for at in range(symtab.offset, symtab.offset + symtab.size, 24):
-        name, _, _, where, value, _ = struct.unpack_from("<IBBHQQ", data, at)
+        name, kind, _, where, value, size = struct.unpack_from("<IBBHQQ", data, at)
         address = places[where] + value if where in places else None
         addresses.append(address)
         if name and address is not None:
             end = data.index(b"\0", names.offset + name)
-            symbols[data[names.offset + name : end].decode()] = address
+            text = data[names.offset + name : end].decode()
+            symbols[text] = address
+            if kind & 0xF == _STT_FUNC:
+                functions[text] = range(address, address + size)
+    references: list[int] = []
     for section in sections:
         if section.kind == _SHT_RELA and section.info in places:
-            _relocate(data, section, code, places[section.info], addresses)
-    return Blob(bytes(code), symbols)
+            references += _relocate(data, section, code, places[section.info], addresses)
+    return _Laid(bytes(code), symbols, functions, references)
 
 
 def _sections(data: bytes) -> list[_Section]:
@@ -76,10 +108,13 @@ def _sections(data: bytes) -> list[_Section]:
 
 def _relocate(
     data: bytes, section: _Section, code: bytearray, place: int, addresses: list[int | None]
-) -> None:
+) -> list[int]:
+    found = []
     for at in range(section.offset, section.offset + section.size, 24):
         offset, info, addend = struct.unpack_from("<QQq", data, at)
         kind, symbol = info & 0xFFFF_FFFF, addresses[info >> 32]
         if kind not in _RELATIVE or symbol is None:
             raise InternalError(f"compiled code needs relocation {kind} of symbol {info >> 32}")
         struct.pack_into("<i", code, place + offset, symbol + addend - (place + offset))
+        found.append(place + offset)
+    return found

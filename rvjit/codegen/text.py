@@ -17,7 +17,8 @@ class FunctionText:
     """Collects the lines of one LLVM function. Values are numbered in the order of emission.
 
     What takes LLVM long to find out, and is seen at once while writing, is not written: sums of
-    sums with constants, and the low half of what was made from a half.
+    sums with constants, and the low half of what was made from a half. A sum is written anew in
+    each block that uses it, where it becomes a part of an address.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class FunctionText:
         self._next = 0
         self._label = 0
         self._sums: dict[str, tuple[str, int]] = {}
-        self._made: dict[tuple[str, int], str] = {}  # the same, the other way, where names hold
+        self._made: dict[tuple[str, int], str] = {}  # the same, the other way, in this block
         self._halves: dict[str, str] = {}
 
     def value(self, instruction: str) -> str:
@@ -73,13 +74,16 @@ class FunctionText:
         self._label += 1
         return f"l{self._label}"
 
-    def start(self, label: str, *, follows: bool = False) -> None:
-        """Start the block *label*; *follows* says that all ways there lead through the last one."""
+    def start(self, label: str) -> None:
+        """Start the block *label*."""
         self.lines.append(f"{label}:")
         self.here = label
-        if not follows:
-            self._made.clear()
+        self._made.clear()
 
-    def slot(self, field: str) -> str:
+    def slot(self, field: str, extra: int = 0) -> str:
         """Address of a state field."""
-        return self.value(f"getelementptr inbounds i8, ptr %st, i64 {offset_of(field)}")
+        return self.value(f"getelementptr inbounds i8, ptr %st, i64 {offset_of(field) + extra}")
+
+    def register(self, number: int) -> str:
+        """Address of a guest register in the state."""
+        return self.slot("x", 8 * number)

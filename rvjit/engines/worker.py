@@ -6,25 +6,25 @@ import atexit
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 
-from rvjit.jit.engine import Job
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from queue import SimpleQueue
+from rvjit.jit.engine import Job, build_together
 
 Done = Callable[[Job], None]
 _Task = tuple[Job, "weakref.WeakMethod[Done]"]
+
+
+# Instructions that are built together: what a module costs by itself is as much as ten of them do.
+_TOGETHER = 64
 
 
 class _Worker:
     """Builds jobs in the order of their arrival, as long as somebody still wants them."""
 
     def __init__(self) -> None:
-        from queue import SimpleQueue
-
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._tasks: deque[_Task] = deque()
+        self._changed = threading.Condition()  # of what is above and below
         self._stopping = False
         self.building = threading.Lock()  # held while LLVM and locks of ours may be in use
         self._thread = threading.Thread(target=self._work, name="rvjit-compiler", daemon=True)
@@ -32,25 +32,45 @@ class _Worker:
 
     def submit(self, task: _Task) -> None:
         """Queue a job."""
-        self._tasks.put(task)
+        with self._changed:
+            self._tasks.append(task)
+            self._changed.notify()
 
     def stop(self) -> None:
         """Finish what is being compiled, drop the rest: LLVM must not run while Python ends."""
-        self._stopping = True
-        self._tasks.put(None)
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
         self._thread.join()
 
+    def _take(self) -> list[_Task]:
+        """Wait for a job; those behind it that are small come along. Empty at the end."""
+        with self._changed:
+            while not self._tasks and not self._stopping:
+                self._changed.wait()
+            taken: dict[int, _Task] = {}  # by pc
+            room = _TOGETHER
+            while self._tasks and not self._stopping:
+                job, done = self._tasks[0]
+                if taken and (job.insn_count > room or job.source.pc in taken):
+                    break
+                self._tasks.popleft()
+                if not job.stale and done() is not None:
+                    taken[job.source.pc] = job, done
+                    room -= job.insn_count
+            return [*taken.values()]
+
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._stopping:
-            job, done = task
-            if job.stale or done() is None:
-                continue
+        while not self._stopping:
+            tasks = self._take()
             with self.building:
-                job.build()
-            wanted = done()
-            if wanted is not None:
-                wanted(job)
-            del task, job, done, wanted  # nobody else may be kept alive from here
+                build_together([job for job, _ in tasks])
+            while tasks:  # nobody else may be kept alive from here
+                job, done = tasks.pop(0)
+                wanted = done()
+                if wanted is not None:
+                    wanted(job)
+                del job, done, wanted
 
 
 _worker: _Worker | None = None

@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from rvjit.codegen import abi
@@ -57,28 +57,48 @@ class Job:
     seconds: float = 0.0
     stale: bool = False  # the code it was made from has changed
 
+    @property
+    def insn_count(self) -> int:
+        """Guest instructions of the region."""
+        return self.source.insn_count
+
     def build(self) -> None:
         """Compile the region, unless another machine has had it compiled since."""
-        self.placed = self.shelf.made(self.origin)
-        if self.placed is not None:
-            return
-        blob, self.seconds = self._compile()
-        source = self.source
-        kept = KeptRegion(self.origin, source.pcs, source.pages, source.insn_count, blob)
-        self.placed = self.shelf.add(kept, self.seconds)
+        build_together([self])
 
-    def _compile(self) -> tuple[Blob, float]:
-        """Return the code, and the CPU time that it took once the compiler was there."""
+    def emit(self, *, pclmul: bool) -> str:
+        """Return the region's IR; *pclmul* says that the host has a carry-less multiplier."""
         from rvjit.codegen.emit import RegionEmitter
-        from rvjit.codegen.llvm import compiler
 
-        llvm = compiler()
-        started = time.thread_time()
-        emitter = RegionEmitter(
-            self.source, self.rules, self.base, self.size, self.origin.slots, pclmul=llvm.pclmul
-        )
-        blob = llvm.compile(emitter.emit())
-        return blob, time.thread_time() - started
+        slots = self.origin.slots
+        return RegionEmitter(
+            self.source, self.rules, self.base, self.size, slots, pclmul=pclmul
+        ).emit()
+
+
+def build_together(jobs: Sequence[Job]) -> None:
+    """Build *jobs*, of which no two have the same pc: LLVM's own start costs as much as one does.
+
+    The CPU time counts from when the compiler is there, and is shared out by instructions.
+    """
+    for job in jobs:
+        job.placed = job.shelf.made(job.origin)
+    missing = [job for job in jobs if job.placed is None]
+    if not missing:
+        return
+    from rvjit.codegen.llvm import compiler
+
+    llvm = compiler()
+    started = time.thread_time()
+    blobs = llvm.compile("".join(job.emit(pclmul=llvm.pclmul) for job in missing))
+    seconds = time.thread_time() - started
+    count = sum(job.insn_count for job in missing)
+    for job in missing:
+        source = job.source
+        blob = blobs[abi.region_symbol(source.pc)]
+        job.seconds = seconds * job.insn_count / count
+        kept = KeptRegion(job.origin, source.pcs, source.pages, source.insn_count, blob)
+        job.placed = job.shelf.add(kept, job.seconds)
 
 
 class _Counts:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from rvjit import VM, Stop
-from rvjit.engines import tiered
+from rvjit.engines import tiered, worker
 from rvjit.jit.engine import Job
 from tests.engines.assemble import Code, R, W, X, assemble, elf, word
 
@@ -119,14 +119,14 @@ def test_a_page_is_written_while_the_compiler_is_at_it(
 ) -> None:
     """The compiler's own thread stands still in the middle of a job until the code has changed."""
     begun, go_on = threading.Event(), threading.Event()
-    build = Job.build
+    build = worker.build_together
 
-    def build_slowly(job: Job) -> None:
+    def build_slowly(jobs: list[Job]) -> None:
         begun.set()
         assert go_on.wait(WAIT)
-        build(job)
+        build(jobs)
 
-    monkeypatch.setattr(Job, "build", build_slowly)
+    monkeypatch.setattr(worker, "build_together", build_slowly)
     vm = start(load, "tiered", guest(6))
     try:
         vm.run(cycle_limit=7 * 1500)

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -362,14 +363,19 @@ class SlowJob:
     """Something to compile that takes until it is released."""
 
     stale = False
+    insn_count = 1
+    origin = None
 
     def __init__(self) -> None:
         self.begun, self.released, self.over = (threading.Event() for _ in range(3))
+        self.source = SimpleNamespace(pc=0)
+        self.shelf = SimpleNamespace(made=self.made)
 
-    def build(self) -> None:
+    def made(self, _origin: None) -> str:
         self.begun.set()
         self.released.wait(WAIT)
         self.over.set()
+        return "somebody else's"
 
     def built(self, job: Any) -> None:
         pass
