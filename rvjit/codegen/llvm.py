@@ -68,24 +68,21 @@ class Compiler:
         """
         module = self._parse(_module(functions))
         self._optimise(module)
-        with self._quickly():
-            return link_each(self._generate(module))
+        return link_each(self._generate(module))
 
     def compile_plain(self, module: str) -> Blob:
         """Compile a whole module without passes over its IR, for code that is written well.
 
         Raises `InternalError` with LLVM's message where the text is not valid.
         """
-        with self._emitting:
-            return link(self._generate(self._parse(module)))
+        return link(self._generate(self._parse(module)))
 
     @cached_property
     def runtime(self) -> Blob:
         """The functions `enter` and `store_slow`."""
         module = self._parse(abi.RUNTIME_IR + abi.METADATA)
         self._optimise(module)
-        with self._emitting:
-            return link(self._generate(module))
+        return link(self._generate(module))
 
     def explain(self, functions: str) -> tuple[str, str]:
         """Return the IR of some functions after the passes, and their host code, as text.
@@ -111,7 +108,8 @@ class Compiler:
 
     def _generate(self, module: llvm.ModuleRef) -> bytes:
         """Return the object file of *module*, which is done with."""
-        code: bytes = self._machine.emit_object(module)
+        with self._quickly():
+            code: bytes = self._machine.emit_object(module)
         module.close()
         return code
 
