@@ -20,8 +20,8 @@ from rvjit.errors import EngineUnavailable, InternalError
 # the options are the process's, and others may want them. Loop strength reduction takes a sixth of
 # the time of regions, for what address modes do as well; the machine scheduler 4 in 100, for nothing
 # on a processor that reorders by itself; what host instructions have in common, what is the same in
-# every turn of a loop, copies and equal ends of blocks 2 to 3 in 100 each, hoisted constants 1, for
-# no difference that could be measured. Preparing IR for code generation takes 5: what it is for,
+# every turn of a loop, copies, equal ends of blocks and blocks for copies of their own 2 to 3 in 100
+# each, hoisted constants 1, for no difference that could be measured. Preparing IR for code generation takes 5: what it is for,
 # addresses in the block that uses them, is written so.
 _LEFT_OUT = {
     "-disable-lsr=1": "-disable-lsr=0",
@@ -33,6 +33,7 @@ _LEFT_OUT = {
     "-disable-postra-machine-licm=1": "-disable-postra-machine-licm=0",
     "-disable-copyprop=1": "-disable-copyprop=0",
     "-enable-tail-merge=0": "-enable-tail-merge=1",
+    "-disable-phi-elim-edge-splitting=1": "-disable-phi-elim-edge-splitting=0",
 }
 
 LLVM_VERSION = ".".join(map(str, llvm.llvm_version_info))
