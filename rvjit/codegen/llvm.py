@@ -18,11 +18,11 @@ from rvjit.errors import EngineUnavailable, InternalError
 
 # Parts of code generation that we do without, each with LLVM's own choice, which comes back behind:
 # the options are the process's, and others may want them. Loop strength reduction takes a sixth of
-# the time of regions, for what address modes do as well; the machine scheduler 4 in 100, for nothing
-# on a processor that reorders by itself; what host instructions have in common, what is the same in
-# every turn of a loop, copies, equal ends of blocks and blocks for copies of their own 2 to 3 in 100
-# each, hoisted constants 1, for no difference that could be measured. Preparing IR for code generation takes 5: what it is for,
-# addresses in the block that uses them, is written so.
+# the time of regions, for what address modes do as well; the machine scheduler 4 in 100, for
+# nothing on a processor that reorders by itself; what host instructions have in common, what is the
+# same in every turn of a loop, copies, equal ends of blocks and blocks for copies of their own 2 to
+# 3 in 100 each, hoisted constants 1, for no difference that could be measured. Preparing IR for
+# code generation takes 5: what it is for, addresses in the block that uses them, is written so.
 _LEFT_OUT = {
     "-disable-lsr=1": "-disable-lsr=0",
     "-enable-misched=0": "-enable-misched=1",
