@@ -131,12 +131,16 @@ class MemoryAccess:
         readable = text.value(f"and i8 {flags}, {READABLE}")
         self._leave_if(text.value(f"icmp eq i8 {readable}, 0"))
 
+    def _where(self, offset: str) -> str:
+        """Host address; *offset* is summed anew where a check has begun a block since."""
+        return self._text.value(f"getelementptr i8, ptr %mem, i64 {self._text.sum(offset, 0)}")
+
     def _plain_load(self, offset: str, size: int) -> str:
-        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {self._text.sum(offset, 0)}")
+        where = self._where(offset)
         return self._text.value(f"load i{8 * size}, ptr {where}, align 1")
 
     def _plain_store(self, offset: str, size: int, value: str) -> None:
-        where = self._text.value(f"getelementptr i8, ptr %mem, i64 {self._text.sum(offset, 0)}")
+        where = self._where(offset)
         self._text.emit(f"store i{8 * size} {value}, ptr {where}, align 1")
 
     def ready_to_store(self, offset: str, covered: Range) -> None:

@@ -131,7 +131,7 @@ class RegionEmitter:
 
     def _check_limit(self, point: ResumePoint, bound: int) -> None:
         text = self._text
-        limit = text.value(f"load atomic i64, ptr {text.slot('limit_word')} monotonic, align 8")
+        limit = text.limit()
         need = text.value(f"add i64 {point.cycles}, {bound}")
         self._exits.leave_if(text.value(f"icmp ugt i64 {need}, {limit}"), point)
 

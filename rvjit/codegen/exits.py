@@ -100,7 +100,7 @@ class Exits:
             checks.setdefault(point.dirty, []).append((cycles, point.label))
         if checks:
             cycles = self._gather("check", checks)
-            limit = text.value(f"load atomic i64, ptr {text.slot('limit_word')} monotonic, align 8")
+            limit = text.limit()
             need = text.value(f"add i64 {cycles}, {bound}")
             over = text.value(f"icmp ugt i64 {need}, {limit}")
             both = f"i64 {int(Exit.LIMIT)}, i64 {int(Exit.EXACT)}"

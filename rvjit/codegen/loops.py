@@ -93,7 +93,7 @@ class LoopEntry:
                 if index not in ready or access.check != access.ready:
                     turns = self._least(turns, self._turns(access, access.check, change))
         cycles = text.value("load i64, ptr %cy")
-        limit = text.value(f"load atomic i64, ptr {text.slot('limit_word')} monotonic, align 8")
+        limit = text.limit()
         room = text.value(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {node.bound})")
         more = text.value(f"add i64 {turns}, -1")
         far = text.value(f"mul i64 {more}, {price}")

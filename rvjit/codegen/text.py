@@ -87,3 +87,7 @@ class FunctionText:
     def register(self, number: int) -> str:
         """Address of a guest register in the state."""
         return self.slot("x", 8 * number)
+
+    def limit(self) -> str:
+        """Load the limit word, which others may lower at any time."""
+        return self.value(f"load atomic i64, ptr {self.slot('limit_word')} monotonic, align 8")

@@ -77,7 +77,7 @@ class Job:
 
 
 def build_together(jobs: Sequence[Job]) -> None:
-    """Build *jobs*, of which no two have the same pc: LLVM's own start costs as much as one does.
+    """Build *jobs*, no two with the same pc, in one module: each has a cost of its own in LLVM.
 
     The CPU time counts from when the compiler is there, and is shared out by instructions.
     """
